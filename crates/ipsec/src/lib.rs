@@ -1,0 +1,1 @@
+//! AH and ESP transforms over byte slices.

@@ -1,0 +1,1 @@
+//! A host for NDIS miniports: PE loader, NDIS and kernel functions, adapters, transport.

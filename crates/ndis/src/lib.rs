@@ -1,0 +1,1 @@
+//! Safe layer over NDIS: write a miniport without unsafe.

@@ -1,0 +1,4 @@
+//! The driver.
+#![no_std]
+#[cfg(not(windows))]
+extern crate std;
