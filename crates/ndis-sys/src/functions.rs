@@ -1,0 +1,98 @@
+//! Functions that ndis.sys and ntoskrnl.exe export.
+
+use crate::*;
+
+imports! { "ndis.sys" =>
+    pub fn NdisMRegisterMiniportDriver(DriverObject: *mut DRIVER_OBJECT, RegistryPath: *mut UNICODE_STRING, MiniportDriverContext: NDIS_HANDLE, MiniportDriverCharacteristics: *mut NDIS_MINIPORT_DRIVER_CHARACTERISTICS, NdisMiniportDriverHandle: *mut NDIS_HANDLE) -> NDIS_STATUS;
+    pub fn NdisMDeregisterMiniportDriver(NdisMiniportDriverHandle: NDIS_HANDLE);
+    pub fn NdisMSetMiniportAttributes(NdisMiniportHandle: NDIS_HANDLE, MiniportAttributes: *mut NDIS_MINIPORT_ADAPTER_ATTRIBUTES) -> NDIS_STATUS;
+    pub fn NdisOpenConfigurationEx(ConfigObject: *mut NDIS_CONFIGURATION_OBJECT, ConfigurationHandle: *mut NDIS_HANDLE) -> NDIS_STATUS;
+    pub fn NdisReadConfiguration(Status: *mut NDIS_STATUS, ParameterValue: *mut *mut NDIS_CONFIGURATION_PARAMETER, ConfigurationHandle: NDIS_HANDLE, Keyword: *mut NDIS_STRING, ParameterType: NDIS_PARAMETER_TYPE);
+    pub fn NdisReadNetworkAddress(Status: *mut NDIS_STATUS, NetworkAddress: *mut PVOID, NetworkAddressLength: *mut UINT, ConfigurationHandle: NDIS_HANDLE);
+    pub fn NdisCloseConfiguration(ConfigurationHandle: NDIS_HANDLE);
+    pub fn NdisAllocateNetBufferListPool(NdisHandle: NDIS_HANDLE, Parameters: *mut NET_BUFFER_LIST_POOL_PARAMETERS) -> NDIS_HANDLE;
+    pub fn NdisFreeNetBufferListPool(PoolHandle: NDIS_HANDLE);
+    pub fn NdisAllocateNetBufferPool(NdisHandle: NDIS_HANDLE, Parameters: *mut NET_BUFFER_POOL_PARAMETERS) -> NDIS_HANDLE;
+    pub fn NdisFreeNetBufferPool(PoolHandle: NDIS_HANDLE);
+    pub fn NdisAllocateNetBufferAndNetBufferList(PoolHandle: NDIS_HANDLE, ContextSize: USHORT, ContextBackFill: USHORT, MdlChain: *mut MDL, DataOffset: ULONG, DataLength: SIZE_T) -> *mut NET_BUFFER_LIST;
+    pub fn NdisAllocateNetBufferList(PoolHandle: NDIS_HANDLE, ContextSize: USHORT, ContextBackFill: USHORT) -> *mut NET_BUFFER_LIST;
+    pub fn NdisFreeNetBufferList(NetBufferList: *mut NET_BUFFER_LIST);
+    pub fn NdisAllocateNetBuffer(PoolHandle: NDIS_HANDLE, MdlChain: *mut MDL, DataOffset: ULONG, DataLength: SIZE_T) -> *mut NET_BUFFER;
+    pub fn NdisFreeNetBuffer(NetBuffer: *mut NET_BUFFER);
+    pub fn NdisAllocateMdl(NdisHandle: NDIS_HANDLE, VirtualAddress: PVOID, Length: UINT) -> *mut MDL;
+    pub fn NdisFreeMdl(Mdl: *mut MDL);
+    pub fn NdisGetDataBuffer(NetBuffer: *mut NET_BUFFER, BytesNeeded: ULONG, Storage: PVOID, AlignMultiple: UINT, AlignOffset: UINT) -> PVOID;
+    pub fn NdisMSendNetBufferListsComplete(MiniportAdapterHandle: NDIS_HANDLE, NetBufferList: *mut NET_BUFFER_LIST, SendCompleteFlags: ULONG);
+    pub fn NdisMIndicateReceiveNetBufferLists(MiniportAdapterHandle: NDIS_HANDLE, NetBufferList: *mut NET_BUFFER_LIST, PortNumber: NDIS_PORT_NUMBER, NumberOfNetBufferLists: ULONG, ReceiveFlags: ULONG);
+    pub fn NdisMIndicateStatusEx(MiniportAdapterHandle: NDIS_HANDLE, StatusIndication: *mut NDIS_STATUS_INDICATION);
+    pub fn NdisMOidRequestComplete(MiniportAdapterHandle: NDIS_HANDLE, OidRequest: *mut NDIS_OID_REQUEST, Status: NDIS_STATUS);
+    pub fn NdisMDirectOidRequestComplete(MiniportAdapterHandle: NDIS_HANDLE, OidRequest: *mut NDIS_OID_REQUEST, Status: NDIS_STATUS);
+    pub fn NdisMPauseComplete(MiniportAdapterHandle: NDIS_HANDLE);
+    pub fn NdisMRestartComplete(MiniportAdapterHandle: NDIS_HANDLE, Status: NDIS_STATUS);
+    pub fn NdisMResetComplete(MiniportAdapterHandle: NDIS_HANDLE, Status: NDIS_STATUS, AddressingReset: BOOLEAN);
+    pub fn NdisAllocateMemoryWithTagPriority(NdisHandle: NDIS_HANDLE, Length: UINT, Tag: ULONG, Priority: EX_POOL_PRIORITY) -> PVOID;
+    pub fn NdisFreeMemory(VirtualAddress: PVOID, Length: UINT, MemoryFlags: UINT);
+    pub fn NdisFreeMemoryWithTagPriority(NdisHandle: NDIS_HANDLE, VirtualAddress: PVOID, Tag: ULONG);
+    pub fn NdisAllocateSpinLock(SpinLock: *mut NDIS_SPIN_LOCK);
+    pub fn NdisFreeSpinLock(SpinLock: *mut NDIS_SPIN_LOCK);
+    pub fn NdisAllocateRWLock(NdisHandle: NDIS_HANDLE) -> *mut NDIS_RW_LOCK_EX;
+    pub fn NdisAcquireRWLockRead(Lock: *mut NDIS_RW_LOCK_EX, LockState: *mut LOCK_STATE_EX, Flags: UCHAR);
+    pub fn NdisAcquireRWLockWrite(Lock: *mut NDIS_RW_LOCK_EX, LockState: *mut LOCK_STATE_EX, Flags: UCHAR);
+    pub fn NdisReleaseRWLock(Lock: *mut NDIS_RW_LOCK_EX, LockState: *mut LOCK_STATE_EX);
+    pub fn NdisFreeRWLock(Lock: *mut NDIS_RW_LOCK_EX);
+    pub fn NdisAllocateTimerObject(NdisHandle: NDIS_HANDLE, TimerCharacteristics: *mut NDIS_TIMER_CHARACTERISTICS, pTimerObject: *mut NDIS_HANDLE) -> NDIS_STATUS;
+    pub fn NdisSetTimerObject(TimerObject: NDIS_HANDLE, DueTime: LARGE_INTEGER, MillisecondsPeriod: LONG, FunctionContext: PVOID) -> BOOLEAN;
+    pub fn NdisCancelTimerObject(TimerObject: NDIS_HANDLE) -> BOOLEAN;
+    pub fn NdisFreeTimerObject(TimerObject: NDIS_HANDLE);
+    pub fn NdisAllocateIoWorkItem(NdisObjectHandle: NDIS_HANDLE) -> NDIS_HANDLE;
+    pub fn NdisQueueIoWorkItem(NdisIoWorkItemHandle: NDIS_HANDLE, Routine: NDIS_IO_WORKITEM_ROUTINE, WorkItemContext: PVOID);
+    pub fn NdisFreeIoWorkItem(NdisIoWorkItemHandle: NDIS_HANDLE);
+    pub fn NdisInitializeEvent(Event: *mut NDIS_EVENT);
+    pub fn NdisSetEvent(Event: *mut NDIS_EVENT);
+    pub fn NdisResetEvent(Event: *mut NDIS_EVENT);
+    pub fn NdisWaitEvent(Event: *mut NDIS_EVENT, MsToWait: UINT) -> BOOLEAN;
+    pub fn NdisMSleep(MicrosecondsToSleep: ULONG);
+    pub fn NdisGetSystemUpTimeEx(pSystemUpTime: *mut LARGE_INTEGER);
+    pub fn NdisCurrentProcessorIndex() -> ULONG;
+    pub fn NdisSystemProcessorCount() -> CCHAR;
+    pub fn NdisGroupActiveProcessorCount(Group: USHORT) -> ULONG;
+    pub fn NdisGetVersion() -> UINT;
+    pub fn NdisMGetDeviceProperty(MiniportAdapterHandle: NDIS_HANDLE, PhysicalDeviceObject: *mut *mut DEVICE_OBJECT, FunctionalDeviceObject: *mut *mut DEVICE_OBJECT, NextDeviceObject: *mut *mut DEVICE_OBJECT, AllocatedResources: *mut *mut CM_RESOURCE_LIST, AllocatedResourcesTranslated: *mut *mut CM_RESOURCE_LIST);
+    pub fn NdisWriteErrorLogEntry(NdisAdapterHandle: NDIS_HANDLE, ErrorCode: ULONG, NumberOfErrorValues: ULONG, ...);
+    pub fn NdisRegisterDeviceEx(NdisHandle: NDIS_HANDLE, DeviceObjectAttributes: *mut NDIS_DEVICE_OBJECT_ATTRIBUTES, pDeviceObject: *mut *mut DEVICE_OBJECT, NdisDeviceHandle: *mut NDIS_HANDLE) -> NDIS_STATUS;
+    pub fn NdisDeregisterDeviceEx(NdisDeviceHandle: NDIS_HANDLE);
+    pub fn NdisAcquireSpinLock(SpinLock: *mut NDIS_SPIN_LOCK);
+    pub fn NdisReleaseSpinLock(SpinLock: *mut NDIS_SPIN_LOCK);
+}
+
+imports! { "ntoskrnl.exe" =>
+    pub fn ExFreePool(P: PVOID);
+    pub fn ExFreePoolWithTag(P: PVOID, Tag: ULONG);
+    pub fn KeBugCheckEx(BugCheckCode: ULONG, BugCheckParameter1: ULONG_PTR, BugCheckParameter2: ULONG_PTR, BugCheckParameter3: ULONG_PTR, BugCheckParameter4: ULONG_PTR) -> !;
+    pub fn KeGetCurrentIrql() -> KIRQL;
+    pub fn KfRaiseIrql(NewIrql: KIRQL) -> KIRQL;
+    pub fn KeLowerIrql(NewIrql: KIRQL);
+    pub fn KeRaiseIrqlToDpcLevel() -> KIRQL;
+    pub fn KeInitializeDpc(Dpc: *mut KDPC, DeferredRoutine: PKDEFERRED_ROUTINE, DeferredContext: PVOID);
+    pub fn KeInsertQueueDpc(Dpc: *mut KDPC, SystemArgument1: PVOID, SystemArgument2: PVOID) -> BOOLEAN;
+    pub fn KeFlushQueuedDpcs();
+    pub fn KeInitializeEvent(Event: *mut KEVENT, Type: EVENT_TYPE, State: BOOLEAN);
+    pub fn KeSetEvent(Event: *mut KEVENT, Increment: KPRIORITY, Wait: BOOLEAN) -> LONG;
+    pub fn KeWaitForSingleObject(Object: PVOID, WaitReason: KWAIT_REASON, WaitMode: KPROCESSOR_MODE, Alertable: BOOLEAN, Timeout: *mut LARGE_INTEGER) -> NTSTATUS;
+    pub fn KeGetCurrentProcessorNumberEx(ProcNumber: *mut PROCESSOR_NUMBER) -> ULONG;
+    pub fn KeQueryActiveProcessorCountEx(GroupNumber: USHORT) -> ULONG;
+    pub fn KeSaveExtendedProcessorState(Mask: ULONG64, XStateSave: *mut XSTATE_SAVE) -> NTSTATUS;
+    pub fn KeRestoreExtendedProcessorState(XStateSave: *mut XSTATE_SAVE);
+    pub fn MmMapLockedPagesSpecifyCache(MemoryDescriptorList: *mut MDL, AccessMode: KPROCESSOR_MODE, CacheType: MEMORY_CACHING_TYPE, RequestedAddress: PVOID, BugCheckOnFailure: ULONG, Priority: ULONG) -> PVOID;
+    pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
+    pub fn IoAllocateMdl(VirtualAddress: PVOID, Length: ULONG, SecondaryBuffer: BOOLEAN, ChargeQuota: BOOLEAN, Irp: *mut IRP) -> *mut MDL;
+    pub fn IoFreeMdl(Mdl: *mut MDL);
+    pub fn RtlInitUnicodeString(DestinationString: *mut UNICODE_STRING, SourceString: *const WCHAR);
+    pub fn DbgPrintEx(ComponentId: ULONG, Level: ULONG, Format: *const CHAR, ...) -> ULONG;
+    pub fn ExAllocatePool2(Flags: POOL_FLAGS, NumberOfBytes: SIZE_T, Tag: ULONG) -> PVOID;
+    pub fn KeAcquireSpinLockRaiseToDpc(SpinLock: *mut KSPIN_LOCK) -> KIRQL;
+    pub fn KeReleaseSpinLock(SpinLock: *mut KSPIN_LOCK, NewIrql: KIRQL);
+    pub fn KeRemoveQueueDpc(Dpc: *mut KDPC) -> BOOLEAN;
+    pub fn KeQueryMaximumProcessorCountEx(GroupNumber: USHORT) -> ULONG;
+    pub fn RtlGetEnabledExtendedFeatures(FeatureMask: ULONG64) -> ULONG64;
+}
