@@ -8,6 +8,8 @@ mod macros;
 
 mod callbacks;
 mod config;
+#[cfg(all(windows, not(feature = "hosted")))]
+pub mod crt;
 mod functions;
 mod indication;
 mod ipsec;
