@@ -16,6 +16,7 @@
 //! it can be called at any IRQL and on any processor. No input makes it panic. It uses XMM registers with
 //! legacy-SSE encodings only. It does no replay protection and makes no IVs: those are the host's.
 #![no_std]
+// One exception, in `aead::aes_gcm`: the wiping of keys.
 #![deny(unsafe_code)]
 
 pub mod aead;

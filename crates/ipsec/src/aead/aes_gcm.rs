@@ -1,7 +1,10 @@
 //! AES-GCM (NIST SP 800-38D) by the crate `aes-gcm` 0.10.3.
 
+use core::mem::ManuallyDrop;
+
 use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{AeadInPlace, KeyInit};
+use aes_gcm::aes::{Aes128Enc, Aes192Enc, Aes256Enc};
 
 use super::{Aead, AuthenticationFailed, LimitExceeded, Nonce, Tag};
 use crate::algorithm::GcmKey;
@@ -12,26 +15,26 @@ type Gcm<Aes> = aes_gcm::AesGcm<Aes, U12>;
 
 /// An AES-GCM key of any of the three lengths, expanded once.
 ///
-/// The size is that of the portable AES's schedule (up to 960 bytes), since the crate decides at run time
-/// which one it uses. With AES-NI a packet reads the discriminant and the first 176, 208 or 240 bytes of
-/// the key (the round keys), and the last 32 (the hash key).
+/// It has 1,008 bytes (on 64-bit targets), because it has room for the portable AES's schedule: which AES is
+/// used is decided at run time. With AES-NI a packet reads the discriminant and the round keys after it (176,
+/// 208 or 240 bytes), and the 32 bytes of the hash key after the schedule's room.
 ///
 /// Dropping it wipes the key.
-pub struct AesGcm(Key);
+pub struct AesGcm(ManuallyDrop<Key>);
 
 enum Key {
-    Aes128(Gcm<aes::Aes128Enc>),
-    Aes192(Gcm<aes::Aes192Enc>),
-    Aes256(Gcm<aes::Aes256Enc>),
+    Aes128(Gcm<Aes128Enc>),
+    Aes192(Gcm<Aes192Enc>),
+    Aes256(Gcm<Aes256Enc>),
 }
 
 impl AesGcm {
     pub(crate) fn new(key: &GcmKey<'_>) -> Self {
-        Self(match *key {
+        Self(ManuallyDrop::new(match *key {
             GcmKey::Aes128(key) => Key::Aes128(Gcm::new(key.into())),
             GcmKey::Aes192(key) => Key::Aes192(Gcm::new(key.into())),
             GcmKey::Aes256(key) => Key::Aes256(Gcm::new(key.into())),
-        })
+        }))
     }
 }
 
@@ -55,7 +58,7 @@ impl From<&[u8; 32]> for AesGcm {
 
 impl Aead for AesGcm {
     fn seal_in_place(&self, nonce: &Nonce, aad: &[u8], buf: &mut [u8]) -> Result<Tag, LimitExceeded> {
-        let tag = match &self.0 {
+        let tag = match &*self.0 {
             Key::Aes128(gcm) => gcm.encrypt_in_place_detached(nonce.into(), aad, buf),
             Key::Aes192(gcm) => gcm.encrypt_in_place_detached(nonce.into(), aad, buf),
             Key::Aes256(gcm) => gcm.encrypt_in_place_detached(nonce.into(), aad, buf),
@@ -75,7 +78,7 @@ impl Aead for AesGcm {
         // aes-gcm 0.10.3 computes the expected tag from the ciphertext, compares it with subtle's `ct_eq`, and
         // applies the key stream only if they agree (`src/lib.rs`, `decrypt_in_place_detached`). Its other
         // error, a buffer above 2^36 bytes, has not authenticated either.
-        match &self.0 {
+        match &*self.0 {
             Key::Aes128(gcm) => gcm.decrypt_in_place_detached(nonce.into(), aad, buf, tag.into()),
             Key::Aes192(gcm) => gcm.decrypt_in_place_detached(nonce.into(), aad, buf, tag.into()),
             Key::Aes256(gcm) => gcm.decrypt_in_place_detached(nonce.into(), aad, buf, tag.into()),
@@ -85,21 +88,19 @@ impl Aead for AesGcm {
 }
 
 impl Drop for AesGcm {
-    /// Wipes the key: the round keys and the hash key are overwritten by those of the all-zero key.
+    /// Wipes every byte.
     ///
-    /// The features named `zeroize` are not enough: polyval 0.6.2 keeps the hash key in a union of `ManuallyDrop`
-    /// and never drops it (`src/backend/autodetect.rs`), and with the hash key alone packets can be forged.
-    /// Which member of its unions a crate uses is fixed by the CPU, so the new key lies on the old one.
+    /// The features named `zeroize` do not: polyval 0.6.2 keeps the hash key, with which packets can be forged, in
+    /// a union of `ManuallyDrop` and never drops it (`src/backend/autodetect.rs`); and what the unions and
+    /// variants do not use holds whatever the stack held when they were moved, older keys included.
+    #[allow(unsafe_code)]
     fn drop(&mut self) {
-        fn wipe<G: KeyInit>(gcm: &mut G) {
-            *gcm = G::new(&aes_gcm::Key::<G>::default());
-            zeroize::optimization_barrier(gcm);
-        }
-        match &mut self.0 {
-            Key::Aes128(gcm) => wipe(gcm),
-            Key::Aes192(gcm) => wipe(gcm),
-            Key::Aes256(gcm) => wipe(gcm),
-        }
+        // SAFETY: `zeroize_flat_type` asks for a type without references or heap data: `Key` is a discriminant,
+        // and the AES schedule and the hash key, which are arrays of integers and vectors in unions, with
+        // zero-sized tokens. It asks that no value in it be dropped, and that it not be used afterwards: it is in
+        // a `ManuallyDrop`, private, and this is the end of its only owner. It asks that zeros be a valid value:
+        // they are the discriminant of the first variant, and valid integers and vectors.
+        unsafe { zeroize::zeroize_flat_type(&raw mut self.0) }
     }
 }
 

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::mem::MaybeUninit;
 
+use zeroize::Zeroizing;
+
 use super::{
     ALIGNMENT, HEADER_LEN, MAX_PACKET_LEN, OpenError, Opened, SealError, SyntaxError, TRAILER_LEN, Trailer,
 };
@@ -25,11 +27,14 @@ const MAX_AAD_LEN: usize = 12;
 /// Sequence numbers, IVs and replay protection are the host's, the extended sequence number's high half is
 /// the caller's. Dropping it wipes the key.
 ///
-/// The first 16 bytes hold SPI and salt, and the cipher follows; see [`AesGcm`] for what a packet reads of it.
+/// It has 1,024 bytes: SPI and salt in the first 16, then the cipher. With AES-NI, and on a cache line's boundary, a
+/// packet reads 5 lines of it (AES-256: 6); see [`AesGcm`].
 #[repr(C)]
 pub struct EspSa<A: Aead = AesGcm> {
     spi: u32,
-    salt: [u8; SALT_LEN],
+    salt: Zeroizing<[u8; SALT_LEN]>,
+    /// Zeros where there would be padding, which keeps what the stack held when the SA was moved.
+    reserved: [u8; 8],
     aead: A,
 }
 
@@ -43,7 +48,7 @@ impl EspSa {
     /// [`KeyLengthError`] when the material has another length.
     pub fn new(algorithm: Algorithm, spi: u32, key_material: &[u8]) -> Result<Self, KeyLengthError> {
         let (key, salt) = split_key_material(algorithm, key_material)?;
-        Ok(Self { spi, salt, aead: AesGcm::new(&key) })
+        Ok(Self::with_aead(spi, salt, AesGcm::new(&key)))
     }
 
     /// As [`EspSa::new`], in `slot`. On failure nothing is written.
@@ -59,14 +64,14 @@ impl EspSa {
         key_material: &[u8],
     ) -> Result<&'a mut Self, KeyLengthError> {
         let (key, salt) = split_key_material(algorithm, key_material)?;
-        Ok(slot.write(Self { spi, salt, aead: AesGcm::new(&key) }))
+        Ok(slot.write(Self::with_aead(spi, salt, AesGcm::new(&key))))
     }
 }
 
 impl<A: Aead> EspSa<A> {
     /// An SA over a cipher that is already keyed.
     pub fn with_aead(spi: u32, salt: [u8; SALT_LEN], aead: A) -> Self {
-        Self { spi, salt, aead }
+        Self { spi, salt: Zeroizing::new(salt), reserved: [0; 8], aead }
     }
 
     /// The SPI as a number.
@@ -150,7 +155,7 @@ impl<A: Aead> EspSa<A> {
     fn nonce(&self, iv: [u8; IV_LEN]) -> Nonce {
         let mut nonce = [0; NONCE_LEN];
         let (salt, rest) = nonce.split_at_mut(SALT_LEN);
-        salt.copy_from_slice(&self.salt);
+        salt.copy_from_slice(&*self.salt);
         rest.copy_from_slice(&iv);
         nonce
     }
