@@ -14,7 +14,8 @@
 //!
 //! The crate allocates nothing, takes no lock, keeps no global state of its own and knows nothing of NDIS;
 //! it can be called at any IRQL and on any processor. No input makes it panic. It uses XMM registers with
-//! legacy-SSE encodings only. It does no replay protection and makes no IVs: those are the host's.
+//! legacy-SSE encodings only. Sealing and opening have no stack frame above 1 KiB. It does no replay protection and
+//! makes no IVs: those are the host's.
 #![no_std]
 // One exception, in `aead::aes_gcm`: the wiping of keys.
 #![deny(unsafe_code)]

@@ -14,11 +14,20 @@ const SPI: u32 = 0xC0FF_EE01;
 const SALT: [u8; 4] = [1, 2, 3, 4];
 const TAG: Tag = [0xA5; 16];
 
+/// Nonce, AAD and text in clear.
+type Call = (Nonce, Vec<u8>, Vec<u8>);
+
 /// A cipher that inverts every byte and writes down what it was given.
 #[derive(Default)]
 struct Recorder {
-    calls: RefCell<Vec<(Nonce, Vec<u8>, Vec<u8>)>>,
+    calls: RefCell<Vec<Call>>,
     limit: Option<usize>,
+}
+
+fn invert(buf: &mut [u8]) {
+    for byte in buf {
+        *byte = !*byte;
+    }
 }
 
 impl Aead for &Recorder {
@@ -27,7 +36,7 @@ impl Aead for &Recorder {
             return Err(LimitExceeded);
         }
         self.calls.borrow_mut().push((*nonce, aad.to_vec(), buf.to_vec()));
-        buf.iter_mut().for_each(|byte| *byte = !*byte);
+        invert(buf);
         Ok(TAG)
     }
 
@@ -41,7 +50,7 @@ impl Aead for &Recorder {
         if *tag != TAG {
             return Err(AuthenticationFailed);
         }
-        buf.iter_mut().for_each(|byte| *byte = !*byte);
+        invert(buf);
         self.calls.borrow_mut().push((*nonce, aad.to_vec(), buf.to_vec()));
         Ok(())
     }
@@ -93,7 +102,7 @@ fn malformed_packets_never_reach_the_cipher() {
     let sa = EspSa::with_aead(SPI, SALT, &recorder);
     let spi = |packet: Vec<u8>| [&(SPI + 1).to_be_bytes()[..], &packet[4..]].concat();
     let cut = |len: usize| ping(b"")[..len].to_vec();
-    let mut too_long = ping(&[0; MAX_PACKET_LEN]);
+    let mut too_long = ping(&vec![0; MAX_PACKET_LEN]);
     too_long.truncate(MAX_PACKET_LEN + 1);
     let rows = [
         (Vec::new(), SyntaxError::Truncated),

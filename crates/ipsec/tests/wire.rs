@@ -42,10 +42,6 @@ fn ipv4(header_words: u8, payload: &[u8]) -> Vec<u8> {
     bytes[0] = 0x40 | header_words;
     bytes.extend(payload);
     let total_len = u16::try_from(bytes.len()).unwrap();
-    let mut view = Ipv4Packet::new_checked(&mut bytes[..]);
-    if let Ok(view) = &mut view {
-        view.set_total_len(total_len);
-    }
     bytes[2..4].copy_from_slice(&total_len.to_be_bytes());
     bytes
 }

@@ -30,29 +30,33 @@ enum Key {
 
 impl AesGcm {
     pub(crate) fn new(key: &GcmKey<'_>) -> Self {
-        Self(ManuallyDrop::new(match *key {
-            GcmKey::Aes128(key) => Key::Aes128(Gcm::new(key.into())),
-            GcmKey::Aes192(key) => Key::Aes192(Gcm::new(key.into())),
-            GcmKey::Aes256(key) => Key::Aes256(Gcm::new(key.into())),
-        }))
+        match *key {
+            GcmKey::Aes128(key) => Self::from(key),
+            GcmKey::Aes192(key) => Self::from(key),
+            GcmKey::Aes256(key) => Self::from(key),
+        }
     }
 }
 
 impl From<&[u8; 16]> for AesGcm {
+    // Not inlined, here and below: inlined, the three lengths' temporaries add up in one stack frame of 4.6 KiB.
+    #[inline(never)]
     fn from(key: &[u8; 16]) -> Self {
-        Self::new(&GcmKey::Aes128(key))
+        Self(ManuallyDrop::new(Key::Aes128(Gcm::new(key.into()))))
     }
 }
 
 impl From<&[u8; 24]> for AesGcm {
+    #[inline(never)]
     fn from(key: &[u8; 24]) -> Self {
-        Self::new(&GcmKey::Aes192(key))
+        Self(ManuallyDrop::new(Key::Aes192(Gcm::new(key.into()))))
     }
 }
 
 impl From<&[u8; 32]> for AesGcm {
+    #[inline(never)]
     fn from(key: &[u8; 32]) -> Self {
-        Self::new(&GcmKey::Aes256(key))
+        Self(ManuallyDrop::new(Key::Aes256(Gcm::new(key.into()))))
     }
 }
 

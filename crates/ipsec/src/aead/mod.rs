@@ -21,7 +21,7 @@ pub type Tag = [u8; TAG_LEN];
 
 /// A keyed AEAD with a 12-byte nonce and a 16-byte tag.
 ///
-/// Both operations take `&self`: a key serves any number of processors at once.
+/// Both operations take `&self`: a key serves any number of processors at once. Dropping it wipes it.
 pub trait Aead {
     /// Encrypts `buf` in place and returns the tag over `aad` and the ciphertext.
     ///

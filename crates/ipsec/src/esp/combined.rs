@@ -42,7 +42,8 @@ impl EspSa {
     /// Expands `key_material`, which is key ‖ salt ([`Algorithm::key_material_len`] bytes), for the SA `spi`,
     /// the SPI as a number (not as stored on the wire).
     ///
-    /// The SA is about 1 KiB; [`EspSa::new_in`] writes it where it shall lie.
+    /// The SA is 1 KiB; [`EspSa::new_in`] writes it where it shall lie. Either takes some 4 KiB of stack, most of it in
+    /// the AES crate's key expansion, and leaves pieces of the schedule there.
     ///
     /// # Errors
     /// [`KeyLengthError`] when the material has another length.
