@@ -1,2 +1,112 @@
-//! To be written.
-fn main() {}
+//! `cargo xtask`: set-up, image, demo and test of the project.
+//!
+//! Exit status: 0 if what was asked for holds, 1 if it does not, 2 if it could not be done. Progress goes to standard
+//! error, results to standard output.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::driver;
+use xtask::report;
+use xtask::setup::{self, Install};
+use xtask::steps::{Failure, Outcome, Steps};
+use xtask::testing;
+
+mod demo;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, image, demo and test of ipsecnic", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Show what the project needs of this machine; install what is missing (on Debian, as root or with --install)
+    Setup {
+        /// Install also when not root, through sudo
+        #[arg(long)]
+        install: bool,
+    },
+    /// Build ipsecnic.sys, .pdb and .inf for x64 into one folder and check the image
+    Image {
+        /// Folder for the three files [default: out/x64]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Print the checks for machines
+        #[arg(long)]
+        json: bool,
+        /// Install a missing toolchain also when not root, through sudo
+        #[arg(long)]
+        install: bool,
+    },
+    /// Check any driver image, with the PDB beside it if there is one
+    CheckImage {
+        /// The image
+        file: PathBuf,
+        /// Print the checks for machines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build the image and show it protecting traffic in the lab (--native: without an image; --help: the lab's own)
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Arguments of `lab demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run all tests: lints, unit tests, native driver and shipped image in the lab
+    Test {
+        /// Without the shipped image
+        #[arg(long)]
+        native_only: bool,
+        /// Also what takes minutes
+        #[arg(long)]
+        long: bool,
+        /// Install what is missing also when not root, through sudo
+        #[arg(long)]
+        install: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let steps = Steps::default();
+    let install = |asked| if asked { Install::Yes } else { Install::IfRoot };
+    let outcome = match Cli::parse().task {
+        Task::Setup { install: asked } => setup::setup(&steps, install(asked)),
+        Task::Image { out, json, install: asked } => {
+            let out = out.unwrap_or_else(driver::default_out);
+            driver::build(&steps, install(asked), &out)
+                .and_then(|built| show(&built.sys, &built.report, json, built.report.is_complete_pass()))
+        }
+        Task::CheckImage { file, json } => {
+            driver::check_file(&file).and_then(|report| show(&file, &report, json, report.holds()))
+        }
+        Task::Demo { arguments } => match demo::demo(&steps, &arguments) {
+            Ok(status) => return status,
+            Err(failure) => Err(failure),
+        },
+        Task::Test { native_only, long, install: asked } => {
+            testing::test(&steps, testing::Options { native_only, long, install: install(asked) })
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+/// Prints the checks of an image.
+fn show(sys: &Path, report: &xtask::image::Report, json: bool, holds: bool) -> Outcome {
+    if json {
+        println!("{:#}", report::json(sys, report));
+    } else {
+        println!("{}", report::table(sys, report));
+    }
+    if holds { Ok(()) } else { Err(Failure::Failed("the image does not pass its checks".into())) }
+}
