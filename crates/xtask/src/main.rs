@@ -16,7 +16,12 @@ use xtask::testing;
 mod demo;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Set-up, image, demo and test of ipsecnic", version)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Set-up, image, demo and test of ipsecnic",
+    version
+)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
