@@ -1,0 +1,39 @@
+//! The TCP/IP side of the lab: what Windows' stack does above a NIC with IPsec Task Offload Version 2.
+//!
+//! It frames packets for a security association and describes them to the miniport in out-of-band data, it
+//! builds the buffers of the direct OIDs that add and delete associations, and it judges what the miniport
+//! indicates. It does no cryptography: the NIC does, and this side only sees plaintext. It shares no code with
+//! the driver, so that a mistake there is not repeated here, and it is as strict as the stack: whatever is
+//! off is a typed failure ([`FrameError`], [`ReceiveFault`]), never repaired in silence.
+//!
+//! Nothing here touches NDIS: packets are bytes, out-of-band data are words.
+
+mod frame;
+mod receive;
+mod replay;
+mod requests;
+mod sa;
+mod split;
+
+pub use frame::{FrameError, Framed, ICV_LENGTH, IV_LENGTH, framed_length, header_word};
+pub use receive::{Indicated, ReceiveFault, Received, Receiver};
+pub use replay::ReplayWindow;
+pub use requests::{AddSaEx, AddSaList, DeleteSaList};
+pub use sa::{Algorithm, Direction, KeyMaterial, OutboundSa, SaParameters};
+pub use split::{Layout, split};
+
+/// Bytes of an Ethernet II header without a VLAN tag.
+pub const ETHERNET_HEADER_LENGTH: usize = 14;
+
+/// The IPv4 protocol number of ESP (RFC 4303).
+pub const PROTOCOL_ESP: u8 = 50;
+
+/// Puts an Ethernet II header with the type of IPv4 before an IP packet.
+pub fn ethernet(destination: [u8; 6], source: [u8; 6], packet: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(ETHERNET_HEADER_LENGTH + packet.len());
+    frame.extend_from_slice(&destination);
+    frame.extend_from_slice(&source);
+    frame.extend_from_slice(&ndis_sys::NDIS_ETH_TYPE_IPV4.to_be_bytes());
+    frame.extend_from_slice(packet);
+    frame
+}
