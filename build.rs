@@ -41,7 +41,8 @@ fn image() {
         "/INTEGRITYCHECK",
         "/OPT:REF,ICF",
         "/MANIFEST:NO",
-        // Time stamp and PDB identity are a hash of the contents: the same sources give the same image.
+        // No time of day in the image. Two builds differ in the PDB's identity and what follows from it, for the linker
+        // writes its temporary file names into the PDB; code and data are the same.
         "/BREPRO",
     ];
     for arg in ARGS {

@@ -118,10 +118,19 @@ pub fn test(steps: &Steps, options: Options) -> Outcome {
         }
         tally.add_step(&outcome);
     }
-    tally.add(steps.step("cargo test", || run_tests(&mut tests))?);
+    let mut count = |name: &str, command: &mut Command| {
+        let found = steps.step(name, || run_tests(command))?;
+        steps.say(format_args!(
+            "{name}: {} passed, {} failed, {} skipped",
+            found.passed, found.failed, found.skipped
+        ));
+        tally.add(found);
+        Ok(())
+    };
+    count("cargo test", &mut tests)?;
     if options.long {
         for long in LONG {
-            tally.add(steps.step(long.name, || run_tests(&mut long.command()))?);
+            count(long.name, &mut long.command())?;
         }
     }
     println!("\nipsecnic: {} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
