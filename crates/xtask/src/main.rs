@@ -94,7 +94,11 @@ fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Task::Test { native_only, long, install: asked } => {
-            testing::test(&steps, testing::Options { native_only, long, install: install(asked) })
+            match testing::test(&steps, testing::Options { native_only, long, install: install(asked) }) {
+                // The closing line has said it.
+                Ok(passed) => return ExitCode::from(u8::from(!passed)),
+                Err(failure) => Err(failure),
+            }
         }
     };
     match outcome {

@@ -106,10 +106,14 @@ fn provide(steps: &Steps, install: Install, needs: &[Need]) -> Outcome {
             packages.join(" ")
         )));
     }
-    steps.step(&format!("install {}", packages.join(" ")), || {
-        run(apt(!root).arg("update"))?;
-        run(apt(!root).args(["install", "-y", "--no-install-recommends"]).args(&packages))
-    })?;
+    steps
+        .step(&format!("install {}", packages.join(" ")), || {
+            run(apt(!root).arg("update"))?;
+            run(apt(!root).args(["install", "-y", "--no-install-recommends"]).args(&packages))
+        })
+        .map_err(|failure| {
+            Failure::Cannot(format!("{reasons}, and the packages were not installed: {failure}"))
+        })?;
     match missing.iter().find_map(|(need, _)| (need.look)().err()) {
         None => Ok(()),
         Some(still) => Err(Failure::Cannot(format!("{still}, although its Debian packages are installed"))),
