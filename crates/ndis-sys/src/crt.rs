@@ -1,13 +1,21 @@
-//! The functions that the compiler calls on its own, imported from the kernel.
+//! The functions that the compiler calls on its own, imported from the kernel: a driver has no C runtime.
+//!
+//! Nothing in Rust refers to these declarations: the linker finds the compiler's calls in the import library that
+//! raw-dylib makes of them, and imports those that are called.
 
-use crate::{PVOID, SIZE_T};
+use core::ffi::{c_int, c_void};
 
-#[cfg(all(windows, not(feature = "hosted")))]
 #[link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")]
+#[allow(dead_code)] // see above
 unsafe extern "C" {
-    pub fn memcpy(Destination: PVOID, Source: *const core::ffi::c_void, Count: SIZE_T) -> PVOID;
-    pub fn memmove(Destination: PVOID, Source: *const core::ffi::c_void, Count: SIZE_T) -> PVOID;
-    pub fn memset(Destination: PVOID, Value: i32, Count: SIZE_T) -> PVOID;
-    pub fn memcmp(Left: *const core::ffi::c_void, Right: *const core::ffi::c_void, Count: SIZE_T) -> i32;
-    pub fn __chkstk();
+    /// Copies bytes that do not overlap.
+    fn memcpy(destination: *mut c_void, source: *const c_void, count: usize) -> *mut c_void;
+    /// Copies bytes that may overlap.
+    fn memmove(destination: *mut c_void, source: *const c_void, count: usize) -> *mut c_void;
+    /// Fills bytes.
+    fn memset(destination: *mut c_void, value: c_int, count: usize) -> *mut c_void;
+    /// Compares bytes.
+    fn memcmp(left: *const c_void, right: *const c_void, count: usize) -> c_int;
+    /// Touches the pages of a large stack frame; its size is in a register.
+    fn __chkstk();
 }

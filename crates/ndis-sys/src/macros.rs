@@ -1,66 +1,70 @@
-//! The macros that hide the calling convention, and those that spell bit-fields and sizes.
+//! The calling convention, imports, bit-fields and sizes, each in one place.
 
 /// Defines functions in the calling convention of Windows: `extern "win64"` on x86-64, `extern "C"` elsewhere.
 ///
+/// Type parameters may have one bound each. In an `impl` it defines associated functions.
+///
 /// ```
+/// use ndis_sys::{MINIPORT_HALT, NDIS_HALT_ACTION, NDIS_HANDLE};
+///
 /// ndis_sys::ndis_fn! {
-///     /// A MINIPORT_HALT callback.
-///     unsafe extern fn halt(_context: ndis_sys::NDIS_HANDLE, _action: ndis_sys::NDIS_HALT_ACTION) {}
+///     /// A miniport's halt handler.
+///     ///
+///     /// # Safety
+///     /// Called by NDIS.
+///     pub unsafe extern fn halt(_context: NDIS_HANDLE, _action: NDIS_HALT_ACTION) {}
 /// }
-/// let _: ndis_sys::MINIPORT_HALT = halt;
+/// let _: MINIPORT_HALT = halt;
 /// ```
 #[cfg(target_arch = "x86_64")]
 #[macro_export]
 macro_rules! ndis_fn {
-    ($($(#[$meta:meta])* $vis:vis unsafe extern fn $name:ident $(<$($g:ident $(: $b:path)?),+ $(,)?>)? ($($arg:tt)*) $(-> $ret:ty)? $body:block)*) => {
-        $($(#[$meta])* $vis unsafe extern "win64" fn $name $(<$($g $(: $b)?),+>)? ($($arg)*) $(-> $ret)? $body)*
+    ($(
+        $(#[$meta:meta])*
+        $vis:vis unsafe extern fn $name:ident $(<$($g:ident $(: $bound:path)?),+ $(,)?>)? ($($arg:tt)*) $(-> $ret:ty)?
+            $body:block
+    )*) => {
+        $($(#[$meta])* $vis unsafe extern "win64" fn $name $(<$($g $(: $bound)?),+>)? ($($arg)*) $(-> $ret)? $body)*
     };
 }
 /// Defines functions in the calling convention of Windows: `extern "win64"` on x86-64, `extern "C"` elsewhere.
 #[cfg(not(target_arch = "x86_64"))]
 #[macro_export]
 macro_rules! ndis_fn {
-    ($($(#[$meta:meta])* $vis:vis unsafe extern fn $name:ident $(<$($g:ident $(: $b:path)?),+ $(,)?>)? ($($arg:tt)*) $(-> $ret:ty)? $body:block)*) => {
-        $($(#[$meta])* $vis unsafe extern "C" fn $name $(<$($g $(: $b)?),+>)? ($($arg)*) $(-> $ret)? $body)*
+    ($(
+        $(#[$meta:meta])*
+        $vis:vis unsafe extern fn $name:ident $(<$($g:ident $(: $bound:path)?),+ $(,)?>)? ($($arg:tt)*) $(-> $ret:ty)?
+            $body:block
+    )*) => {
+        $($(#[$meta])* $vis unsafe extern "C" fn $name $(<$($g $(: $bound)?),+>)? ($($arg)*) $(-> $ret)? $body)*
     };
 }
 
-/// The type of a function in the calling convention of Windows: `abi!(fn(NDIS_HANDLE) -> NDIS_STATUS)`.
+/// The type of a pointer to a function in the calling convention of Windows.
+///
+/// ```
+/// type Callback = ndis_sys::abi!(fn(ndis_sys::NDIS_HANDLE) -> ndis_sys::NDIS_STATUS);
+/// ```
 #[cfg(target_arch = "x86_64")]
 #[macro_export]
 macro_rules! abi {
     (fn($($arg:tt)*) $(-> $ret:ty)?) => { unsafe extern "win64" fn($($arg)*) $(-> $ret)? };
 }
-/// The type of a function in the calling convention of Windows: `abi!(fn(NDIS_HANDLE) -> NDIS_STATUS)`.
+/// The type of a pointer to a function in the calling convention of Windows.
 #[cfg(not(target_arch = "x86_64"))]
 #[macro_export]
 macro_rules! abi {
     (fn($($arg:tt)*) $(-> $ret:ty)?) => { unsafe extern "C" fn($($arg)*) $(-> $ret)? };
 }
 
-/// Bytes from the start of a structure to the end of one of its fields: what `Header.Size` counts.
-macro_rules! RTL_SIZEOF_THROUGH_FIELD {
-    ($t:ty, $f:ident) => {{
-        const fn field_size<T, F>(_: fn(&T) -> &F) -> usize {
-            size_of::<F>()
-        }
-        let size = core::mem::offset_of!($t, $f) + field_size(|s: &$t| &s.$f);
-        assert!(size <= u16::MAX as usize);
-        #[allow(clippy::cast_possible_truncation)] // checked above
-        {
-            size as u16
-        }
-    }};
-}
-
-/// Function types in the calling convention of Windows.
+/// Types of callbacks: `fn` stands for an unsafe function in the calling convention of Windows.
 macro_rules! callbacks {
     ($($(#[$meta:meta])* pub type $name:ident = fn($($arg:tt)*) $(-> $ret:ty)?;)*) => {
         $($(#[$meta])* pub type $name = $crate::abi!(fn($($arg)*) $(-> $ret)?);)*
     };
 }
 
-/// Functions imported from a kernel module by name; natively, symbols that the host defines.
+/// Functions of a kernel module: imports by name, or symbols that a host defines.
 #[cfg(target_arch = "x86_64")]
 macro_rules! imports {
     ($module:literal => $($item:tt)*) => {
@@ -71,7 +75,7 @@ macro_rules! imports {
         unsafe extern "win64" { $($item)* }
     };
 }
-/// Functions imported from a kernel module by name; natively, symbols that the host defines.
+/// Functions of a kernel module: imports by name, or symbols that a host defines.
 #[cfg(not(target_arch = "x86_64"))]
 macro_rules! imports {
     ($module:literal => $($item:tt)*) => {
@@ -83,8 +87,22 @@ macro_rules! imports {
     };
 }
 
-/// A word of bit-fields: a transparent integer with a getter and a builder per field.
-/// The paths name the C structures that hold it; tests check every field's bits against them.
+/// Bytes from the start of a structure to the end of one of its fields: the WDK's macro of this name.
+macro_rules! RTL_SIZEOF_THROUGH_FIELD {
+    ($t:ty, $field:ident) => {{
+        const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+            size_of::<F>()
+        }
+        let size = core::mem::offset_of!($t, $field) + size_of_field(|t: &$t| &t.$field);
+        assert!(size <= u16::MAX as usize);
+        #[allow(clippy::cast_possible_truncation)] // the line above
+        let size = size as u16;
+        size
+    }};
+}
+
+/// A word of bit-fields: a transparent integer with a getter and a builder for each field, given its name, lowest bit
+/// and number of bits. The paths say where in the C structures the word is; tests compare the bits with the WDK's.
 macro_rules! bits {
     (
         $(#[$meta:meta])*
@@ -95,12 +113,14 @@ macro_rules! bits {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[repr(transparent)]
         pub struct $name(
-            /// The whole word.
+            /// The word.
             pub $word,
         );
 
+        // The word is 32 or 64 bits wide; a field never has more than 32, so no cast loses any of it.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_lossless, clippy::unnecessary_cast)]
         impl $name {
-            /// The C structures whose bit-fields these are.
+            /// Where the word is in the C structures.
             pub const WDK_PATHS: &[&str] = &[$($path),+];
 
             $(
@@ -111,12 +131,12 @@ macro_rules! bits {
                     ((self.0 >> $low) & ((1 << $width) - 1)) as u32
                 }
 
-                /// The word with this field set to the low bits of `value`.
+                #[doc = concat!("This word with `", stringify!($get), "` set to the low bits of `value`.")]
                 #[inline]
                 #[must_use]
                 pub const fn $with(self, value: u32) -> Self {
                     let mask: $word = ((1 << $width) - 1) << $low;
-                    Self(self.0 & !mask | ((value as $word) << $low) & mask)
+                    Self((self.0 & !mask) | (((value as $word) << $low) & mask))
                 }
             )*
         }

@@ -1,406 +1,243 @@
-//! Object identifiers, the request that carries them, and the structures of the general, Ethernet and power OIDs.
+//! Object identifiers.
+//!
+//! Each says what the request is: query, set or method, with which data (ULONG where nothing is said).
+//! "NDIS answers" marks what never reaches the miniport: it gave NDIS the answer in attributes or indications. The page of
+//! an OID is its name in lower case with hyphens, `[oid-gen-supported-list]` for example.
 
-use crate::*;
+use crate::NDIS_OID;
 
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct NDIS_OID_REQUEST_QUERY {
-    pub Oid: NDIS_OID,
-    pub InformationBuffer: PVOID,
-    pub InformationBufferLength: UINT,
-    pub BytesWritten: UINT,
-    pub BytesNeeded: UINT,
-}
+// General: operation. `[general-operational-oids]`
 
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct NDIS_OID_REQUEST_SET {
-    pub Oid: NDIS_OID,
-    pub InformationBuffer: PVOID,
-    pub InformationBufferLength: UINT,
-    pub BytesRead: UINT,
-    pub BytesNeeded: UINT,
-}
-
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct NDIS_OID_REQUEST_METHOD {
-    pub Oid: NDIS_OID,
-    pub InformationBuffer: PVOID,
-    pub InputBufferLength: ULONG,
-    pub OutputBufferLength: ULONG,
-    pub MethodId: ULONG,
-    pub BytesWritten: UINT,
-    pub BytesRead: UINT,
-    pub BytesNeeded: UINT,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub union NDIS_OID_REQUEST_DATA {
-    pub QUERY_INFORMATION: NDIS_OID_REQUEST_QUERY,
-    pub SET_INFORMATION: NDIS_OID_REQUEST_SET,
-    pub METHOD_INFORMATION: NDIS_OID_REQUEST_METHOD,
-}
-
-#[repr(C)]
-pub struct NDIS_OID_REQUEST {
-    pub Header: NDIS_OBJECT_HEADER,
-    pub RequestType: NDIS_REQUEST_TYPE,
-    pub PortNumber: NDIS_PORT_NUMBER,
-    pub Timeout: UINT,
-    pub RequestId: PVOID,
-    pub RequestHandle: NDIS_HANDLE,
-    pub DATA: NDIS_OID_REQUEST_DATA,
-    pub NdisReserved: [UCHAR; 128],
-    pub MiniportReserved: [UCHAR; 16],
-    pub SourceReserved: [UCHAR; 16],
-    pub SupportedRevision: UCHAR,
-    pub Reserved1: UCHAR,
-    pub Reserved2: USHORT,
-}
-const _: () = assert!(size_of::<NDIS_OID_REQUEST>() == 240 && align_of::<NDIS_OID_REQUEST>() == 8);
-
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct NDIS_STATISTICS_INFO {
-    pub Header: NDIS_OBJECT_HEADER,
-    pub SupportedStatistics: ULONG,
-    pub ifInDiscards: ULONG64,
-    pub ifInErrors: ULONG64,
-    pub ifHCInOctets: ULONG64,
-    pub ifHCInUcastPkts: ULONG64,
-    pub ifHCInMulticastPkts: ULONG64,
-    pub ifHCInBroadcastPkts: ULONG64,
-    pub ifHCOutOctets: ULONG64,
-    pub ifHCOutUcastPkts: ULONG64,
-    pub ifHCOutMulticastPkts: ULONG64,
-    pub ifHCOutBroadcastPkts: ULONG64,
-    pub ifOutErrors: ULONG64,
-    pub ifOutDiscards: ULONG64,
-    pub ifHCInUcastOctets: ULONG64,
-    pub ifHCInMulticastOctets: ULONG64,
-    pub ifHCInBroadcastOctets: ULONG64,
-    pub ifHCOutUcastOctets: ULONG64,
-    pub ifHCOutMulticastOctets: ULONG64,
-    pub ifHCOutBroadcastOctets: ULONG64,
-}
-const _: () = assert!(size_of::<NDIS_STATISTICS_INFO>() == 152 && align_of::<NDIS_STATISTICS_INFO>() == 8);
-
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct NDIS_LINK_STATE {
-    pub Header: NDIS_OBJECT_HEADER,
-    pub MediaConnectState: NDIS_MEDIA_CONNECT_STATE,
-    pub MediaDuplexState: NDIS_MEDIA_DUPLEX_STATE,
-    pub XmitLinkSpeed: ULONG64,
-    pub RcvLinkSpeed: ULONG64,
-    pub PauseFunctions: NDIS_SUPPORTED_PAUSE_FUNCTIONS,
-    pub AutoNegotiationFlags: ULONG,
-}
-const _: () = assert!(size_of::<NDIS_LINK_STATE>() == 40 && align_of::<NDIS_LINK_STATE>() == 8);
-
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct NDIS_LINK_PARAMETERS {
-    pub Header: NDIS_OBJECT_HEADER,
-    pub MediaDuplexState: NDIS_MEDIA_DUPLEX_STATE,
-    pub XmitLinkSpeed: ULONG64,
-    pub RcvLinkSpeed: ULONG64,
-    pub PauseFunctions: NDIS_SUPPORTED_PAUSE_FUNCTIONS,
-    pub AutoNegotiationFlags: ULONG,
-}
-const _: () = assert!(size_of::<NDIS_LINK_PARAMETERS>() == 32 && align_of::<NDIS_LINK_PARAMETERS>() == 8);
-
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct NDIS_INTERRUPT_MODERATION_PARAMETERS {
-    pub Header: NDIS_OBJECT_HEADER,
-    pub Flags: ULONG,
-    pub InterruptModeration: NDIS_INTERRUPT_MODERATION,
-}
-const _: () = assert!(
-    size_of::<NDIS_INTERRUPT_MODERATION_PARAMETERS>() == 12
-        && align_of::<NDIS_INTERRUPT_MODERATION_PARAMETERS>() == 4
-);
-
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct NDIS_PM_CAPABILITIES {
-    pub Header: NDIS_OBJECT_HEADER,
-    pub Flags: ULONG,
-    pub SupportedWoLPacketPatterns: ULONG,
-    pub NumTotalWoLPatterns: ULONG,
-    pub MaxWoLPatternSize: ULONG,
-    pub MaxWoLPatternOffset: ULONG,
-    pub MaxWoLPacketSaveBuffer: ULONG,
-    pub SupportedProtocolOffloads: ULONG,
-    pub NumArpOffloadIPv4Addresses: ULONG,
-    pub NumNSOffloadIPv6Addresses: ULONG,
-    pub MinMagicPacketWakeUp: NDIS_DEVICE_POWER_STATE,
-    pub MinPatternWakeUp: NDIS_DEVICE_POWER_STATE,
-    pub MinLinkChangeWakeUp: NDIS_DEVICE_POWER_STATE,
-    pub SupportedWakeUpEvents: ULONG,
-    pub MediaSpecificWakeUpEvents: ULONG,
-}
-const _: () = assert!(size_of::<NDIS_PM_CAPABILITIES>() == 60 && align_of::<NDIS_PM_CAPABILITIES>() == 4);
-
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct NDIS_PM_PARAMETERS {
-    pub Header: NDIS_OBJECT_HEADER,
-    pub EnabledWoLPacketPatterns: ULONG,
-    pub EnabledProtocolOffloads: ULONG,
-    pub WakeUpFlags: ULONG,
-    pub MediaSpecificWakeUpEvents: ULONG,
-}
-const _: () = assert!(size_of::<NDIS_PM_PARAMETERS>() == 20 && align_of::<NDIS_PM_PARAMETERS>() == 4);
-
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct NDIS_PM_WAKE_UP_CAPABILITIES {
-    pub MinMagicPacketWakeUp: NDIS_DEVICE_POWER_STATE,
-    pub MinPatternWakeUp: NDIS_DEVICE_POWER_STATE,
-    pub MinLinkChangeWakeUp: NDIS_DEVICE_POWER_STATE,
-}
-const _: () = assert!(
-    size_of::<NDIS_PM_WAKE_UP_CAPABILITIES>() == 12 && align_of::<NDIS_PM_WAKE_UP_CAPABILITIES>() == 4
-);
-
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct NDIS_PNP_CAPABILITIES {
-    pub Flags: ULONG,
-    pub WakeUpCapabilities: NDIS_PM_WAKE_UP_CAPABILITIES,
-}
-const _: () = assert!(size_of::<NDIS_PNP_CAPABILITIES>() == 16 && align_of::<NDIS_PNP_CAPABILITIES>() == 4);
-
-pub type NDIS_REQUEST_TYPE = i32;
-pub const NdisRequestQueryInformation: NDIS_REQUEST_TYPE = 0;
-pub const NdisRequestSetInformation: NDIS_REQUEST_TYPE = 1;
-pub const NdisRequestQueryStatistics: NDIS_REQUEST_TYPE = 2;
-pub const NdisRequestOpen: NDIS_REQUEST_TYPE = 3;
-pub const NdisRequestClose: NDIS_REQUEST_TYPE = 4;
-pub const NdisRequestSend: NDIS_REQUEST_TYPE = 5;
-pub const NdisRequestTransferData: NDIS_REQUEST_TYPE = 6;
-pub const NdisRequestReset: NDIS_REQUEST_TYPE = 7;
-pub const NdisRequestGeneric1: NDIS_REQUEST_TYPE = 8;
-pub const NdisRequestGeneric2: NDIS_REQUEST_TYPE = 9;
-pub const NdisRequestGeneric3: NDIS_REQUEST_TYPE = 10;
-pub const NdisRequestGeneric4: NDIS_REQUEST_TYPE = 11;
-pub const NdisRequestMethod: NDIS_REQUEST_TYPE = 12;
-
-pub type NDIS_DEVICE_POWER_STATE = i32;
-pub const NdisDeviceStateUnspecified: NDIS_DEVICE_POWER_STATE = 0;
-pub const NdisDeviceStateD0: NDIS_DEVICE_POWER_STATE = 1;
-pub const NdisDeviceStateD1: NDIS_DEVICE_POWER_STATE = 2;
-pub const NdisDeviceStateD2: NDIS_DEVICE_POWER_STATE = 3;
-pub const NdisDeviceStateD3: NDIS_DEVICE_POWER_STATE = 4;
-pub const NdisDeviceStateMaximum: NDIS_DEVICE_POWER_STATE = 5;
-
-pub type NDIS_INTERRUPT_MODERATION = i32;
-pub const NdisInterruptModerationUnknown: NDIS_INTERRUPT_MODERATION = 0;
-pub const NdisInterruptModerationNotSupported: NDIS_INTERRUPT_MODERATION = 1;
-pub const NdisInterruptModerationEnabled: NDIS_INTERRUPT_MODERATION = 2;
-pub const NdisInterruptModerationDisabled: NDIS_INTERRUPT_MODERATION = 3;
-
-pub type NDIS_HARDWARE_STATUS = i32;
-pub const NdisHardwareStatusReady: NDIS_HARDWARE_STATUS = 0;
-pub const NdisHardwareStatusInitializing: NDIS_HARDWARE_STATUS = 1;
-pub const NdisHardwareStatusReset: NDIS_HARDWARE_STATUS = 2;
-pub const NdisHardwareStatusClosing: NDIS_HARDWARE_STATUS = 3;
-pub const NdisHardwareStatusNotReady: NDIS_HARDWARE_STATUS = 4;
-
-pub type NDIS_MEDIA_STATE = i32;
-pub const NdisMediaStateConnected: NDIS_MEDIA_STATE = 0;
-pub const NdisMediaStateDisconnected: NDIS_MEDIA_STATE = 1;
-pub const NDIS_PACKET_TYPE_ALL_FUNCTIONAL: ULONG = 0x2000;
-pub const NDIS_PACKET_TYPE_ALL_LOCAL: ULONG = 0x80;
-pub const NDIS_PACKET_TYPE_ALL_MULTICAST: ULONG = 4;
-pub const NDIS_PACKET_TYPE_BROADCAST: ULONG = 8;
-pub const NDIS_PACKET_TYPE_DIRECTED: ULONG = 1;
-pub const NDIS_PACKET_TYPE_FUNCTIONAL: ULONG = 0x4000;
-pub const NDIS_PACKET_TYPE_GROUP: ULONG = 0x1000;
-pub const NDIS_PACKET_TYPE_MAC_FRAME: ULONG = 0x8000;
-pub const NDIS_PACKET_TYPE_MEDIA_SPECIFIC_MASK: ULONG = 0x0FFF_0000;
-pub const NDIS_PACKET_TYPE_MULTICAST: ULONG = 2;
-pub const NDIS_PACKET_TYPE_NO_LOCAL: ULONG = 0x0001_0000;
-pub const NDIS_PACKET_TYPE_PROMISCUOUS: ULONG = 0x20;
-pub const NDIS_PACKET_TYPE_SMT: ULONG = 0x40;
-pub const NDIS_PACKET_TYPE_SOURCE_ROUTING: ULONG = 0x10;
-pub const NDIS_STATISTICS_FLAGS_VALID_BROADCAST_BYTES_RCV: ULONG = 0x0004_0000;
-pub const NDIS_STATISTICS_FLAGS_VALID_BROADCAST_BYTES_XMIT: ULONG = 0x0020_0000;
-pub const NDIS_STATISTICS_FLAGS_VALID_BROADCAST_FRAMES_RCV: ULONG = 4;
-pub const NDIS_STATISTICS_FLAGS_VALID_BROADCAST_FRAMES_XMIT: ULONG = 0x100;
-pub const NDIS_STATISTICS_FLAGS_VALID_BYTES_RCV: ULONG = 8;
-pub const NDIS_STATISTICS_FLAGS_VALID_BYTES_XMIT: ULONG = 0x200;
-pub const NDIS_STATISTICS_FLAGS_VALID_DIRECTED_BYTES_RCV: ULONG = 0x0001_0000;
-pub const NDIS_STATISTICS_FLAGS_VALID_DIRECTED_BYTES_XMIT: ULONG = 0x0008_0000;
-pub const NDIS_STATISTICS_FLAGS_VALID_DIRECTED_FRAMES_RCV: ULONG = 1;
-pub const NDIS_STATISTICS_FLAGS_VALID_DIRECTED_FRAMES_XMIT: ULONG = 0x40;
-pub const NDIS_STATISTICS_FLAGS_VALID_MULTICAST_BYTES_RCV: ULONG = 0x0002_0000;
-pub const NDIS_STATISTICS_FLAGS_VALID_MULTICAST_BYTES_XMIT: ULONG = 0x0010_0000;
-pub const NDIS_STATISTICS_FLAGS_VALID_MULTICAST_FRAMES_RCV: ULONG = 2;
-pub const NDIS_STATISTICS_FLAGS_VALID_MULTICAST_FRAMES_XMIT: ULONG = 0x80;
-pub const NDIS_STATISTICS_FLAGS_VALID_RCV_DISCARDS: ULONG = 0x10;
-pub const NDIS_STATISTICS_FLAGS_VALID_RCV_ERROR: ULONG = 0x20;
-pub const NDIS_STATISTICS_FLAGS_VALID_XMIT_DISCARDS: ULONG = 0x8000;
-pub const NDIS_STATISTICS_FLAGS_VALID_XMIT_ERROR: ULONG = 0x400;
-pub const NDIS_INTERRUPT_MODERATION_CHANGE_NEEDS_REINITIALIZE: ULONG = 2;
-pub const NDIS_INTERRUPT_MODERATION_CHANGE_NEEDS_RESET: ULONG = 1;
-pub const NDIS_PM_WOL_BITMAP_PATTERN_ENABLED: ULONG = 1;
-pub const NDIS_PM_WOL_BITMAP_PATTERN_SUPPORTED: ULONG = 1;
-pub const NDIS_PM_WOL_EAPOL_REQUEST_ID_MESSAGE_ENABLED: ULONG = 0x0001_0000;
-pub const NDIS_PM_WOL_EAPOL_REQUEST_ID_MESSAGE_SUPPORTED: ULONG = 0x0001_0000;
-pub const NDIS_PM_WOL_IPV4_DEST_ADDR_WILDCARD_ENABLED: ULONG = 0x200;
-pub const NDIS_PM_WOL_IPV4_DEST_ADDR_WILDCARD_SUPPORTED: ULONG = 0x200;
-pub const NDIS_PM_WOL_IPV4_TCP_SYN_ENABLED: ULONG = 4;
-pub const NDIS_PM_WOL_IPV4_TCP_SYN_SUPPORTED: ULONG = 4;
-pub const NDIS_PM_WOL_IPV6_DEST_ADDR_WILDCARD_ENABLED: ULONG = 0x800;
-pub const NDIS_PM_WOL_IPV6_DEST_ADDR_WILDCARD_SUPPORTED: ULONG = 0x800;
-pub const NDIS_PM_WOL_IPV6_TCP_SYN_ENABLED: ULONG = 8;
-pub const NDIS_PM_WOL_IPV6_TCP_SYN_SUPPORTED: ULONG = 8;
-pub const NDIS_PM_WOL_MAGIC_PACKET_ENABLED: ULONG = 2;
-pub const NDIS_PM_WOL_MAGIC_PACKET_SUPPORTED: ULONG = 2;
-pub const NDIS_PM_PROTOCOL_OFFLOAD_80211_RSN_REKEY_ENABLED: ULONG = 0x80;
-pub const NDIS_PM_PROTOCOL_OFFLOAD_80211_RSN_REKEY_SUPPORTED: ULONG = 0x80;
-pub const NDIS_PM_PROTOCOL_OFFLOAD_ARP_ENABLED: ULONG = 1;
-pub const NDIS_PM_PROTOCOL_OFFLOAD_ARP_SUPPORTED: ULONG = 1;
-pub const NDIS_PM_PROTOCOL_OFFLOAD_NS_ENABLED: ULONG = 2;
-pub const NDIS_PM_PROTOCOL_OFFLOAD_NS_SUPPORTED: ULONG = 2;
-pub const NDIS_PM_WAKE_ON_LINK_CHANGE_ENABLED: ULONG = 1;
-pub const NDIS_PM_WAKE_ON_MEDIA_CONNECT_SUPPORTED: ULONG = 1;
-pub const NDIS_PM_WAKE_ON_MEDIA_DISCONNECT_ENABLED: ULONG = 2;
-pub const NDIS_PM_WAKE_ON_MEDIA_DISCONNECT_SUPPORTED: ULONG = 2;
-pub const NDIS_PM_WAKE_PACKET_INDICATION_SUPPORTED: ULONG = 1;
-pub const NDIS_PM_SELECTIVE_SUSPEND_ENABLED: ULONG = 0x10;
-pub const NDIS_PM_SELECTIVE_SUSPEND_SUPPORTED: ULONG = 2;
-pub const NDIS_OID_REQUEST_TIMEOUT_INFINITE: UINT = 0;
-pub const OID_GEN_ADMIN_STATUS: NDIS_OID = 0x0001_0288;
-pub const OID_GEN_ALIAS: NDIS_OID = 0x0001_0289;
-pub const OID_GEN_BROADCAST_BYTES_RCV: NDIS_OID = 0x0002_020B;
-pub const OID_GEN_BROADCAST_BYTES_XMIT: NDIS_OID = 0x0002_0205;
-pub const OID_GEN_BROADCAST_FRAMES_RCV: NDIS_OID = 0x0002_020C;
-pub const OID_GEN_BROADCAST_FRAMES_XMIT: NDIS_OID = 0x0002_0206;
-pub const OID_GEN_BYTES_RCV: NDIS_OID = 0x0002_0219;
-pub const OID_GEN_BYTES_XMIT: NDIS_OID = 0x0002_021A;
+/// Query (NDIS answers) and set: lookahead in bytes.
 pub const OID_GEN_CURRENT_LOOKAHEAD: NDIS_OID = 0x0001_010F;
+/// Query (NDIS answers) and set: `NDIS_PACKET_TYPE_…`.
 pub const OID_GEN_CURRENT_PACKET_FILTER: NDIS_OID = 0x0001_010E;
-pub const OID_GEN_DIRECTED_BYTES_RCV: NDIS_OID = 0x0002_0207;
-pub const OID_GEN_DIRECTED_BYTES_XMIT: NDIS_OID = 0x0002_0201;
-pub const OID_GEN_DIRECTED_FRAMES_RCV: NDIS_OID = 0x0002_0208;
-pub const OID_GEN_DIRECTED_FRAMES_XMIT: NDIS_OID = 0x0002_0202;
-pub const OID_GEN_DISCONTINUITY_TIME: NDIS_OID = 0x0001_0282;
+/// Query: NDIS version of the driver; NDIS answers.
 pub const OID_GEN_DRIVER_VERSION: NDIS_OID = 0x0001_0110;
+/// Query: ports; NDIS answers.
 pub const OID_GEN_ENUMERATE_PORTS: NDIS_OID = 0x0001_020D;
+/// Query: the adapter's name; NDIS answers.
 pub const OID_GEN_FRIENDLY_NAME: NDIS_OID = 0x0002_0216;
+/// Query: [`NDIS_HARDWARE_STATUS`].
 pub const OID_GEN_HARDWARE_STATUS: NDIS_OID = 0x0001_0102;
-pub const OID_GEN_HD_SPLIT_CURRENT_CONFIG: NDIS_OID = 0x0001_0220;
-pub const OID_GEN_HD_SPLIT_PARAMETERS: NDIS_OID = 0x0001_021E;
-pub const OID_GEN_INIT_TIME_MS: NDIS_OID = 0x0002_0213;
-pub const OID_GEN_INTERFACE_INFO: NDIS_OID = 0x0001_0287;
+/// Query and set: [`NDIS_INTERRUPT_MODERATION_PARAMETERS`].
 pub const OID_GEN_INTERRUPT_MODERATION: NDIS_OID = 0x0001_0209;
-pub const OID_GEN_LAST_CHANGE: NDIS_OID = 0x0001_0281;
+/// Set: [`NDIS_LINK_PARAMETERS`].
 pub const OID_GEN_LINK_PARAMETERS: NDIS_OID = 0x0001_0208;
+/// Query: speed in units of 100 bit/s; NDIS answers.
 pub const OID_GEN_LINK_SPEED: NDIS_OID = 0x0001_0107;
+/// Query: speeds; NDIS answers.
 pub const OID_GEN_LINK_SPEED_EX: NDIS_OID = 0x0001_028B;
+/// Query: [`NDIS_LINK_STATE`]; NDIS answers.
 pub const OID_GEN_LINK_STATE: NDIS_OID = 0x0001_0207;
+/// Set: the computer's name, UTF-16 without terminator.
 pub const OID_GEN_MACHINE_NAME: NDIS_OID = 0x0001_021A;
-pub const OID_GEN_MAC_ADDRESS: NDIS_OID = 0x0001_0205;
+/// Query: `NDIS_MAC_OPTION_…`; NDIS answers.
 pub const OID_GEN_MAC_OPTIONS: NDIS_OID = 0x0001_0113;
+/// Query: payload in bytes; NDIS answers.
 pub const OID_GEN_MAXIMUM_FRAME_SIZE: NDIS_OID = 0x0001_0106;
+/// Query: lookahead in bytes; NDIS answers.
 pub const OID_GEN_MAXIMUM_LOOKAHEAD: NDIS_OID = 0x0001_0105;
+/// Query: obsolete.
 pub const OID_GEN_MAXIMUM_SEND_PACKETS: NDIS_OID = 0x0001_0115;
+/// Query: bytes of a frame, with the MAC header.
 pub const OID_GEN_MAXIMUM_TOTAL_SIZE: NDIS_OID = 0x0001_0111;
+/// Query: highest speeds; NDIS answers.
 pub const OID_GEN_MAX_LINK_SPEED: NDIS_OID = 0x0001_0206;
-pub const OID_GEN_MEDIA_CAPABILITIES: NDIS_OID = 0x0001_0201;
+/// Query: [`NDIS_MEDIA_STATE`]; NDIS answers.
 pub const OID_GEN_MEDIA_CONNECT_STATUS: NDIS_OID = 0x0001_0114;
+/// Query: [`NET_IF_MEDIA_CONNECT_STATE`]; NDIS answers.
 pub const OID_GEN_MEDIA_CONNECT_STATUS_EX: NDIS_OID = 0x0001_028A;
+/// Query: [`NET_IF_MEDIA_DUPLEX_STATE`]; NDIS answers.
 pub const OID_GEN_MEDIA_DUPLEX_STATE: NDIS_OID = 0x0001_028C;
+/// Query: media in use; NDIS answers.
 pub const OID_GEN_MEDIA_IN_USE: NDIS_OID = 0x0001_0104;
-pub const OID_GEN_MEDIA_SENSE_COUNTS: NDIS_OID = 0x0002_0215;
+/// Query: media supported; NDIS answers.
 pub const OID_GEN_MEDIA_SUPPORTED: NDIS_OID = 0x0001_0103;
+/// In restart attributes: [`NDIS_RESTART_GENERAL_ATTRIBUTES`].
 pub const OID_GEN_MINIPORT_RESTART_ATTRIBUTES: NDIS_OID = 0x0001_021D;
-pub const OID_GEN_MULTICAST_BYTES_RCV: NDIS_OID = 0x0002_0209;
-pub const OID_GEN_MULTICAST_BYTES_XMIT: NDIS_OID = 0x0002_0203;
-pub const OID_GEN_MULTICAST_FRAMES_RCV: NDIS_OID = 0x0002_020A;
-pub const OID_GEN_MULTICAST_FRAMES_XMIT: NDIS_OID = 0x0002_0204;
+/// Set: network addresses of a binding.
 pub const OID_GEN_NETWORK_LAYER_ADDRESSES: NDIS_OID = 0x0001_0118;
-pub const OID_GEN_OPERATIONAL_STATUS: NDIS_OID = 0x0001_0283;
+/// Query: [`NDIS_PHYSICAL_MEDIUM`]; NDIS answers.
 pub const OID_GEN_PHYSICAL_MEDIUM: NDIS_OID = 0x0001_0202;
-pub const OID_GEN_PHYSICAL_MEDIUM_EX: NDIS_OID = 0x0001_0213;
-pub const OID_GEN_PROMISCUOUS_MODE: NDIS_OID = 0x0001_0280;
-pub const OID_GEN_PROTOCOL_OPTIONS: NDIS_OID = 0x0001_0112;
-pub const OID_GEN_RCV_CRC_ERROR: NDIS_OID = 0x0002_020D;
-pub const OID_GEN_RCV_DISCARDS: NDIS_OID = 0x0002_021B;
-pub const OID_GEN_RCV_ERROR: NDIS_OID = 0x0002_0104;
-pub const OID_GEN_RCV_LINK_SPEED: NDIS_OID = 0x0001_0285;
-pub const OID_GEN_RCV_NO_BUFFER: NDIS_OID = 0x0002_0105;
-pub const OID_GEN_RCV_OK: NDIS_OID = 0x0002_0102;
+/// Query: bytes of one receive buffer.
 pub const OID_GEN_RECEIVE_BLOCK_SIZE: NDIS_OID = 0x0001_010B;
+/// Query: bytes of receive buffers.
 pub const OID_GEN_RECEIVE_BUFFER_SPACE: NDIS_OID = 0x0001_0109;
+/// Query and set: hashes of received frames.
 pub const OID_GEN_RECEIVE_HASH: NDIS_OID = 0x0001_021F;
+/// Query: receive-side scaling.
 pub const OID_GEN_RECEIVE_SCALE_CAPABILITIES: NDIS_OID = 0x0001_0203;
+/// Query and set: receive-side scaling.
 pub const OID_GEN_RECEIVE_SCALE_PARAMETERS: NDIS_OID = 0x0001_0204;
-pub const OID_GEN_RESET_COUNTS: NDIS_OID = 0x0002_0214;
-pub const OID_GEN_STATISTICS: NDIS_OID = 0x0002_0106;
-pub const OID_GEN_SUPPORTED_GUIDS: NDIS_OID = 0x0001_0117;
+/// Query: OIDs supported; NDIS answers.
 pub const OID_GEN_SUPPORTED_LIST: NDIS_OID = 0x0001_0101;
+/// Query: bytes of one send buffer.
 pub const OID_GEN_TRANSMIT_BLOCK_SIZE: NDIS_OID = 0x0001_010A;
+/// Query: bytes of send buffers.
 pub const OID_GEN_TRANSMIT_BUFFER_SPACE: NDIS_OID = 0x0001_0108;
-pub const OID_GEN_TRANSMIT_QUEUE_LENGTH: NDIS_OID = 0x0002_020E;
+/// Set: size of a transport's headers.
 pub const OID_GEN_TRANSPORT_HEADER_OFFSET: NDIS_OID = 0x0001_0119;
-pub const OID_GEN_UNKNOWN_PROTOS: NDIS_OID = 0x0001_0286;
+/// Query: terminated string.
 pub const OID_GEN_VENDOR_DESCRIPTION: NDIS_OID = 0x0001_010D;
+/// Query: major version in the high word, minor in the low word.
 pub const OID_GEN_VENDOR_DRIVER_VERSION: NDIS_OID = 0x0001_0116;
+/// Query: OUI in the first 3 bytes, then a device number; 0xFFFFFF without an OUI.
 pub const OID_GEN_VENDOR_ID: NDIS_OID = 0x0001_010C;
+/// Query and set: VLAN identifier, 0 to 4095.
 pub const OID_GEN_VLAN_ID: NDIS_OID = 0x0001_021C;
+
+// General: statistics. `[general-statistics-oids]`
+
+/// Query: bytes of broadcast frames received; NDIS answers from the statistics.
+pub const OID_GEN_BROADCAST_BYTES_RCV: NDIS_OID = 0x0002_020B;
+/// Query: bytes of broadcast frames sent; NDIS answers from the statistics.
+pub const OID_GEN_BROADCAST_BYTES_XMIT: NDIS_OID = 0x0002_0205;
+/// Query: broadcast frames received; NDIS answers from the statistics.
+pub const OID_GEN_BROADCAST_FRAMES_RCV: NDIS_OID = 0x0002_020C;
+/// Query: broadcast frames sent; NDIS answers from the statistics.
+pub const OID_GEN_BROADCAST_FRAMES_XMIT: NDIS_OID = 0x0002_0206;
+/// Query: bytes received; NDIS answers from the statistics.
+pub const OID_GEN_BYTES_RCV: NDIS_OID = 0x0002_0219;
+/// Query: bytes sent; NDIS answers from the statistics.
+pub const OID_GEN_BYTES_XMIT: NDIS_OID = 0x0002_021A;
+/// Query: bytes of directed frames received; NDIS answers from the statistics.
+pub const OID_GEN_DIRECTED_BYTES_RCV: NDIS_OID = 0x0002_0207;
+/// Query: bytes of directed frames sent; NDIS answers from the statistics.
+pub const OID_GEN_DIRECTED_BYTES_XMIT: NDIS_OID = 0x0002_0201;
+/// Query: directed frames received; NDIS answers from the statistics.
+pub const OID_GEN_DIRECTED_FRAMES_RCV: NDIS_OID = 0x0002_0208;
+/// Query: directed frames sent; NDIS answers from the statistics.
+pub const OID_GEN_DIRECTED_FRAMES_XMIT: NDIS_OID = 0x0002_0202;
+/// Query: milliseconds that initialisation took; NDIS answers.
+pub const OID_GEN_INIT_TIME_MS: NDIS_OID = 0x0002_0213;
+/// Query: link changes; NDIS answers.
+pub const OID_GEN_MEDIA_SENSE_COUNTS: NDIS_OID = 0x0002_0215;
+/// Query: bytes of multicast frames received; NDIS answers from the statistics.
+pub const OID_GEN_MULTICAST_BYTES_RCV: NDIS_OID = 0x0002_0209;
+/// Query: bytes of multicast frames sent; NDIS answers from the statistics.
+pub const OID_GEN_MULTICAST_BYTES_XMIT: NDIS_OID = 0x0002_0203;
+/// Query: multicast frames received; NDIS answers from the statistics.
+pub const OID_GEN_MULTICAST_FRAMES_RCV: NDIS_OID = 0x0002_020A;
+/// Query: multicast frames sent; NDIS answers from the statistics.
+pub const OID_GEN_MULTICAST_FRAMES_XMIT: NDIS_OID = 0x0002_0204;
+/// Query: frames received with a bad checksum.
+pub const OID_GEN_RCV_CRC_ERROR: NDIS_OID = 0x0002_020D;
+/// Query: receives discarded; NDIS answers from the statistics.
+pub const OID_GEN_RCV_DISCARDS: NDIS_OID = 0x0002_021B;
+/// Query: frames received with errors, 4 or 8 bytes.
+pub const OID_GEN_RCV_ERROR: NDIS_OID = 0x0002_0104;
+/// Query: frames lost for lack of buffers, 4 or 8 bytes.
+pub const OID_GEN_RCV_NO_BUFFER: NDIS_OID = 0x0002_0105;
+/// Query: frames received, 4 or 8 bytes.
+pub const OID_GEN_RCV_OK: NDIS_OID = 0x0002_0102;
+/// Query: resets; NDIS answers.
+pub const OID_GEN_RESET_COUNTS: NDIS_OID = 0x0002_0214;
+/// Query: [`NDIS_STATISTICS_INFO`].
+pub const OID_GEN_STATISTICS: NDIS_OID = 0x0002_0106;
+/// Query: frames queued to be sent.
+pub const OID_GEN_TRANSMIT_QUEUE_LENGTH: NDIS_OID = 0x0002_020E;
+/// Query: sends discarded; NDIS answers from the statistics.
 pub const OID_GEN_XMIT_DISCARDS: NDIS_OID = 0x0002_021C;
+/// Query: frames not sent, 4 or 8 bytes.
 pub const OID_GEN_XMIT_ERROR: NDIS_OID = 0x0002_0103;
-pub const OID_GEN_XMIT_LINK_SPEED: NDIS_OID = 0x0001_0284;
+/// Query: frames sent, 4 or 8 bytes.
 pub const OID_GEN_XMIT_OK: NDIS_OID = 0x0002_0101;
+
+// Ethernet. `[ethernet-oids]`
+
+/// Set, of protocols: adds to the multicast list; NDIS merges it.
 pub const OID_802_3_ADD_MULTICAST_ADDRESS: NDIS_OID = 0x0101_0208;
+/// Query: the address in use, 6 bytes.
 pub const OID_802_3_CURRENT_ADDRESS: NDIS_OID = 0x0101_0102;
+/// Set, of protocols: takes from the multicast list; NDIS merges it.
 pub const OID_802_3_DELETE_MULTICAST_ADDRESS: NDIS_OID = 0x0101_0209;
+/// Query: obsolete.
 pub const OID_802_3_MAC_OPTIONS: NDIS_OID = 0x0101_0105;
+/// Query: addresses that fit the multicast list.
 pub const OID_802_3_MAXIMUM_LIST_SIZE: NDIS_OID = 0x0101_0104;
+/// Query (NDIS answers) and set: 6 bytes per address.
 pub const OID_802_3_MULTICAST_LIST: NDIS_OID = 0x0101_0103;
+/// Query: the address that the NIC was made with, 6 bytes.
 pub const OID_802_3_PERMANENT_ADDRESS: NDIS_OID = 0x0101_0101;
+/// Query: frames received with alignment errors.
 pub const OID_802_3_RCV_ERROR_ALIGNMENT: NDIS_OID = 0x0102_0101;
+/// Query: frames lost to overruns.
 pub const OID_802_3_RCV_OVERRUN: NDIS_OID = 0x0102_0203;
+/// Query: frames sent after deferring.
 pub const OID_802_3_XMIT_DEFERRED: NDIS_OID = 0x0102_0201;
+/// Query: frames sent without heartbeat.
 pub const OID_802_3_XMIT_HEARTBEAT_FAILURE: NDIS_OID = 0x0102_0205;
+/// Query: late collisions.
 pub const OID_802_3_XMIT_LATE_COLLISIONS: NDIS_OID = 0x0102_0207;
+/// Query: frames not sent for too many collisions.
 pub const OID_802_3_XMIT_MAX_COLLISIONS: NDIS_OID = 0x0102_0202;
+/// Query: frames sent after several collisions.
 pub const OID_802_3_XMIT_MORE_COLLISIONS: NDIS_OID = 0x0102_0103;
+/// Query: frames sent after one collision.
 pub const OID_802_3_XMIT_ONE_COLLISION: NDIS_OID = 0x0102_0102;
+/// Query: losses of carrier while sending.
 pub const OID_802_3_XMIT_TIMES_CRS_LOST: NDIS_OID = 0x0102_0206;
+/// Query: frames not sent for underruns.
 pub const OID_802_3_XMIT_UNDERRUN: NDIS_OID = 0x0102_0204;
+
+// Power management before NDIS 6.20. `[power-management-oids]`
+
+/// Set: a wake-up pattern; before NDIS 6.20.
 pub const OID_PNP_ADD_WAKE_UP_PATTERN: NDIS_OID = 0xFD01_0103;
+/// Query: [`NDIS_PNP_CAPABILITIES`]; before NDIS 6.20.
 pub const OID_PNP_CAPABILITIES: NDIS_OID = 0xFD01_0100;
+/// Query and set: wake-up methods; before NDIS 6.20.
 pub const OID_PNP_ENABLE_WAKE_UP: NDIS_OID = 0xFD01_0106;
+/// Query: may [`NDIS_DEVICE_POWER_STATE`] be entered?
 pub const OID_PNP_QUERY_POWER: NDIS_OID = 0xFD01_0102;
+/// Set: a wake-up pattern; before NDIS 6.20.
 pub const OID_PNP_REMOVE_WAKE_UP_PATTERN: NDIS_OID = 0xFD01_0104;
+/// Set: [`NDIS_DEVICE_POWER_STATE`] to enter.
 pub const OID_PNP_SET_POWER: NDIS_OID = 0xFD01_0101;
-pub const OID_PNP_WAKE_UP_ERROR: NDIS_OID = 0xFD02_0201;
-pub const OID_PNP_WAKE_UP_OK: NDIS_OID = 0xFD02_0200;
+/// Query: wake-up patterns; before NDIS 6.20.
 pub const OID_PNP_WAKE_UP_PATTERN_LIST: NDIS_OID = 0xFD01_0105;
+
+// Power management since NDIS 6.20. `[ndis-power-management-oids]`
+
+/// Set: a protocol offload for low power.
 pub const OID_PM_ADD_PROTOCOL_OFFLOAD: NDIS_OID = 0xFD01_010D;
+/// Set: a wake-on-LAN pattern.
 pub const OID_PM_ADD_WOL_PATTERN: NDIS_OID = 0xFD01_010A;
+/// Query: [`NDIS_PM_CAPABILITIES`] in force; NDIS answers.
 pub const OID_PM_CURRENT_CAPABILITIES: NDIS_OID = 0xFD01_0107;
+/// Method: a protocol offload for low power.
 pub const OID_PM_GET_PROTOCOL_OFFLOAD: NDIS_OID = 0xFD01_010E;
+/// Query: [`NDIS_PM_CAPABILITIES`] of the hardware; NDIS answers.
 pub const OID_PM_HARDWARE_CAPABILITIES: NDIS_OID = 0xFD01_0108;
+/// Query (NDIS answers) and set: [`NDIS_PM_PARAMETERS`].
 pub const OID_PM_PARAMETERS: NDIS_OID = 0xFD01_0109;
+/// Query: protocol offloads; NDIS answers.
 pub const OID_PM_PROTOCOL_OFFLOAD_LIST: NDIS_OID = 0xFD01_0110;
+/// Set: a protocol offload for low power.
 pub const OID_PM_REMOVE_PROTOCOL_OFFLOAD: NDIS_OID = 0xFD01_010F;
+/// Set: a wake-on-LAN pattern.
 pub const OID_PM_REMOVE_WOL_PATTERN: NDIS_OID = 0xFD01_010B;
+/// Query: wake-on-LAN patterns; NDIS answers.
 pub const OID_PM_WOL_PATTERN_LIST: NDIS_OID = 0xFD01_010C;
+
+// Task offload. `[tcp-ip-offload-oids]`
+
+/// Query: [`NDIS_OFFLOAD`] in force; NDIS answers.
 pub const OID_TCP_OFFLOAD_CURRENT_CONFIG: NDIS_OID = 0xFC01_020B;
+/// Query: [`NDIS_OFFLOAD`] of the hardware; NDIS answers.
 pub const OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES: NDIS_OID = 0xFC01_020D;
+/// Set: [`NDIS_OFFLOAD_PARAMETERS`].
 pub const OID_TCP_OFFLOAD_PARAMETERS: NDIS_OID = 0xFC01_020C;
+/// Direct; set: a list of [`IPSEC_OFFLOAD_V2_ADD_SA`].
 pub const OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA: NDIS_OID = 0xFC03_0202;
+/// Direct; set: one [`IPSEC_OFFLOAD_V2_ADD_SA_EX`].
 pub const OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX: NDIS_OID = 0xFC03_0205;
+/// Direct; set: a list of [`IPSEC_OFFLOAD_V2_DELETE_SA`].
 pub const OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA: NDIS_OID = 0xFC03_0203;
+/// Direct; set: one [`IPSEC_OFFLOAD_V2_UPDATE_SA`].
 pub const OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA: NDIS_OID = 0xFC03_0204;
+/// NDIS 5.
 pub const OID_TCP_TASK_OFFLOAD: NDIS_OID = 0xFC01_0201;
+/// Query (NDIS answers) and set: [`NDIS_OFFLOAD_ENCAPSULATION`].
 pub const OID_OFFLOAD_ENCAPSULATION: NDIS_OID = 0x0101_010A;
