@@ -1,0 +1,240 @@
+//! The index of inbound entries: buckets of eight lanes, and a chain for the few entries that find none free.
+//!
+//! A bucket has one word, `commit`, that every publication and every removal of an entry with that home bucket changes by
+//! compare-exchange (chain links apart): which lanes are taken, which are valid, and the head of the chain. That
+//! makes "no entry with my key is there" and "mine is published" one step. The tags (8 bits of hash per lane) and the
+//! slot numbers of the lanes are written before the lane is valid, and let a lookup find its entry with two loads
+//! from one cache line.
+//!
+//! # What depends on the index and what does not
+//!
+//! A lookup takes tags and slot numbers as **hints**: what it finds is decided by the slot's state and key alone (see
+//! `slot`), so no value of a tag, a slot number or a link can make a reader touch an entry that is not live.
+//! The index must be right for the other half: that a live entry is always found, and that no two live entries have the
+//! same key.
+//!
+//! # Why a commit cannot race with the same key's
+//!
+//! A writer is pinned from before it loads `commit` to after its compare-exchange of it. A lane that is valid, or a node
+//! that is linked, when it was loaded keeps slot and key until the writer unpins: reuse needs a grace period after
+//! removal. A lane that was free or taken may have become valid and invalid again since, but then its entry is
+//! retired. So if `commit` still has the loaded value, then every live entry of this home bucket is among those that
+//! were compared.
+
+use crate::slot::{LINK_MASK, NONE};
+use crate::sync::{AtomicU16, AtomicU64, Ordering};
+
+/// Lanes per bucket. One under the model checker, which has to get at the chain.
+pub(crate) const LANES: u32 = if cfg!(loom) { 1 } else { 8 };
+
+/// Slots per bucket: at most half of the lanes are used if all entries are inbound.
+pub(crate) const SLOTS_PER_BUCKET: u32 = if cfg!(loom) { 2 } else { 4 };
+
+/// The longest chain behind the lanes of a bucket; one more is refused with
+/// [`Refusal::Neighbourhood`](crate::Refusal). It bounds every lookup.
+pub const MAX_CHAIN: u32 = 64;
+
+const LANE_BITS: u64 = (1 << LANES) - 1;
+const TAKEN_SHIFT: u32 = 8;
+const HEAD_SHIFT: u32 = 16;
+const BYTES: u64 = 0x0101_0101_0101_0101;
+
+/// One bucket: 32 bytes, so that two share a cache line and none straddles one.
+#[repr(C, align(32))]
+pub(crate) struct Bucket {
+    /// Eight tags; 0 is no tag.
+    tags: AtomicU64,
+    commit: AtomicU64,
+    slots: [AtomicU16; LANES as usize],
+}
+
+/// A value of `commit`: valid lanes in bits 0-7, taken ones in 8-15, chain head in 16-32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Commit(u64);
+
+impl Commit {
+    pub(crate) const fn valid(self) -> u64 {
+        self.0 & LANE_BITS
+    }
+
+    /// A lane that is not taken.
+    pub(crate) const fn free_lane(self) -> Option<u32> {
+        let free = !(self.0 >> TAKEN_SHIFT) & LANE_BITS;
+        if free == 0 { None } else { Some(free.trailing_zeros()) }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "masked to 17 bits")]
+    pub(crate) const fn head(self) -> u32 {
+        (self.0 >> HEAD_SHIFT) as u32 & LINK_MASK
+    }
+
+    pub(crate) const fn with_taken(self, lane: u32) -> Self {
+        Self(self.0 | 1 << (TAKEN_SHIFT + lane))
+    }
+
+    pub(crate) const fn with_valid(self, lane: u32) -> Self {
+        Self(self.0 | 1 << lane)
+    }
+
+    pub(crate) const fn with_head(self, slot: u32) -> Self {
+        Self(self.0 & ((1 << HEAD_SHIFT) - 1) | (slot as u64) << HEAD_SHIFT)
+    }
+}
+
+impl Bucket {
+    pub(crate) fn new() -> Self {
+        Self {
+            tags: AtomicU64::new(0),
+            commit: AtomicU64::new(u64::from(NONE) << HEAD_SHIFT),
+            slots: core::array::from_fn(|_| AtomicU16::new(0)),
+        }
+    }
+
+    /// Empties the bucket; the caller has the table for itself.
+    pub(crate) fn reset(&self) {
+        // Relaxed: as nobody else uses the table.
+        self.tags.store(0, Ordering::Relaxed);
+        self.commit.store(u64::from(NONE) << HEAD_SHIFT, Ordering::Relaxed);
+    }
+
+    /// The lanes whose tag matches, perhaps with some that do not: the caller compares keys.
+    #[inline]
+    pub(crate) fn matches(&self, tag: u64) -> Matches {
+        // Acquire: with a lane's tag comes its slot number.
+        let difference = self.tags.load(Ordering::Acquire) ^ tag.wrapping_mul(BYTES);
+        // The high bit of each byte that is 0; a borrow can add false ones above a true one.
+        Matches(difference.wrapping_sub(BYTES) & !difference & BYTES << 7)
+    }
+
+    /// The slot number of a lane.
+    #[inline]
+    pub(crate) fn slot(&self, lane: u32) -> u32 {
+        // Relaxed: ordered by the acquisition of the tag.
+        self.slots.get(lane as usize).map_or(NONE, |slot| u32::from(slot.load(Ordering::Relaxed)))
+    }
+
+    /// `SeqCst`: a pinned thread must not get a chain head that was unlinked, and whose slot was reclaimed, before it
+    /// pinned. The unlinking precedes the scan that overlooked this thread, so its pin, so this load, in S.
+    #[inline]
+    pub(crate) fn load(&self) -> Commit {
+        Commit(self.commit.load(Ordering::SeqCst))
+    }
+
+    /// `SeqCst`: in S with the loads, see [`load`](Self::load); and it releases lane or node to whoever loads it.
+    ///
+    /// # Errors
+    ///
+    /// The value found instead.
+    pub(crate) fn exchange(&self, from: Commit, to: Commit) -> Result<(), Commit> {
+        let result = self.commit.compare_exchange_weak(from.0, to.0, Ordering::SeqCst, Ordering::SeqCst);
+        crate::sync::order_s();
+        result.map(drop).map_err(Commit)
+    }
+
+    /// Sets the hints of a lane that the caller has taken.
+    #[expect(clippy::cast_possible_truncation, reason = "a slot number has 16 bits")]
+    pub(crate) fn set_lane(&self, lane: u32, slot: u32, tag: u64) {
+        // Relaxed: the tag releases it.
+        self.slots[lane as usize].store(slot as u16, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `matches`. The lane's tag is 0: nobody else writes a taken lane's.
+        self.tags.fetch_or(tag << (8 * lane), Ordering::Release);
+    }
+
+    /// Takes the tag of a lane back; the lane stays taken.
+    pub(crate) fn clear_tag(&self, lane: u32) {
+        // Release: before the lane is free, for whoever takes it next (with `free_lane`'s).
+        self.tags.fetch_and(!(0xff << (8 * lane)), Ordering::Release);
+    }
+
+    /// Makes a lane invalid; it stays taken until the grace period is over.
+    pub(crate) fn invalidate(&self, lane: u32) {
+        // SeqCst: in S with the stamp that follows.
+        self.commit.fetch_and(!(1 << lane), Ordering::SeqCst);
+        crate::sync::order_s();
+    }
+
+    /// Gives a lane back that is taken and not valid.
+    pub(crate) fn give_back(&self, lane: u32) {
+        // SeqCst is more than the Release that the next taker needs, and costs the same.
+        self.commit.fetch_and(!(1 << (TAKEN_SHIFT + lane)), Ordering::SeqCst);
+    }
+}
+
+/// An iterator over lanes.
+pub(crate) struct Matches(u64);
+
+impl Matches {
+    pub(crate) const fn has(&self, lane: u32) -> bool {
+        self.0 >> (8 * lane + 7) & 1 != 0
+    }
+}
+
+impl Iterator for Matches {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        if self.0 == 0 {
+            return None;
+        }
+        let lane = self.0.trailing_zeros() / 8;
+        self.0 &= self.0 - 1;
+        Some(lane)
+    }
+}
+
+/// Where a key belongs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Home {
+    pub(crate) bucket: u32,
+    /// 1..=255.
+    pub(crate) tag: u64,
+}
+
+impl Home {
+    #[inline]
+    pub(crate) const fn new(hash: u64, buckets: u32) -> Self {
+        // The high half times the number of buckets, shifted: uniform without a division.
+        let bucket = ((hash >> 32).wrapping_mul(buckets as u64) >> 32) as u32;
+        let low = hash & 0xff;
+        Self { bucket, tag: if low == 0 { 1 } else { low } }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_match_their_tags() {
+        for tag in [1, 2, 0x7f, 0x80, 0x81, 0xff] {
+            for lane in 0..LANES {
+                let bucket = Bucket::new();
+                bucket.set_lane(lane, 40_000 + lane, tag);
+                assert_eq!(bucket.matches(tag).next(), Some(lane));
+                assert_eq!(bucket.slot(lane), 40_000 + lane);
+                assert!(bucket.matches(tag).has(lane));
+                for other in (1..=0xff).filter(|&other| other != tag) {
+                    assert_eq!(bucket.matches(other).next(), None, "{tag:#x} and {other:#x}");
+                }
+                bucket.clear_tag(lane);
+                assert_eq!(bucket.matches(tag).next(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_commit_word_holds_what_it_is_given() {
+        let mut commit = Bucket::new().load();
+        assert_eq!((commit.valid(), commit.free_lane(), commit.head()), (0, Some(0), NONE));
+        for lane in 0..LANES {
+            assert_eq!(commit.free_lane(), Some(lane));
+            commit = commit.with_taken(lane);
+            assert_eq!(commit.valid() >> lane, 0);
+            commit = commit.with_valid(lane).with_head(65_535);
+            assert_eq!((commit.valid() >> lane, commit.head()), (1, 65_535));
+        }
+        assert_eq!(commit.free_lane(), None);
+        assert_eq!(commit.with_head(NONE).head(), NONE);
+    }
+}

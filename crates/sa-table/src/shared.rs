@@ -1,0 +1,318 @@
+//! The parts of the table that all handles to it share: slots, free list, limbo lists, and the drive.
+
+use crate::epoch::{self, Advance, Control, Counter, GRACE, LIMBOS, Line};
+use crate::handle::{MAX_GENERATION, Phase, State};
+use crate::index::{Bucket, Home};
+use crate::key::Hasher;
+use crate::progress::{GracePeriod, Progress};
+use crate::slot::{LANE, LINK_MASK, NONE, Slot};
+use crate::storage::Storage;
+use crate::sync::{AtomicU64, Ordering, fence, order_s};
+
+/// A table without its allocator.
+pub(crate) struct Core<V> {
+    pub(crate) storage: Storage<V>,
+    pub(crate) hasher: Hasher,
+}
+
+impl<V> Core<V> {
+    #[inline]
+    pub(crate) fn slots(&self) -> &[Slot<V>] {
+        self.storage.slots()
+    }
+
+    /// The slot with a number that came from a link, a lane or a handle of this table.
+    #[inline]
+    pub(crate) fn slot(&self, index: u32) -> &Slot<V> {
+        &self.slots()[index as usize]
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        self.storage.control()
+    }
+
+    /// The line for a processor number; any number will do.
+    #[inline]
+    pub(crate) fn line(&self, hint: u32) -> &Line {
+        let lines = self.storage.lines();
+        let hint = hint as usize;
+        // A number in range, the usual case, does without the division.
+        lines.get(hint).unwrap_or_else(|| &lines[hint % lines.len()])
+    }
+
+    #[inline]
+    pub(crate) fn pin(&self, line: &Line) -> u32 {
+        epoch::pin(&self.control().epoch.0, line)
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a table has at most 2^14 + 1 buckets")]
+    pub(crate) fn home(&self, key: &[u64; 3]) -> (&Bucket, Home) {
+        let buckets = self.storage.buckets();
+        let home = Home::new(self.hasher.hash(key), buckets.len() as u32);
+        (&buckets[home.bucket as usize], home)
+    }
+
+    /// E. `SeqCst`: in S, as the proof in `epoch` needs for stamps and reclaims.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.control().epoch.0.load(Ordering::SeqCst)
+    }
+
+    /// Takes a slot from the free list; the caller owns it.
+    pub(crate) fn pop_free(&self, retries: &mut u32) -> Option<u32> {
+        let top = &self.control().free.0;
+        // Acquire: with the slot comes what its last owner did to it.
+        let mut head = top.load(Ordering::Acquire);
+        loop {
+            let index = link(head);
+            if index == NONE {
+                return None;
+            }
+            // Relaxed: if another thread has popped the slot meanwhile, this may be anything, but then the tag differs
+            // and the exchange fails.
+            let next = self.slot(index).link.load(Ordering::Relaxed);
+            match top.compare_exchange_weak(head, retag(head, next), Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => return Some(index),
+                Err(now) => head = now,
+            }
+            *retries += 1;
+        }
+    }
+
+    /// Puts a slot that the caller owns and that is Free into the free list.
+    pub(crate) fn push_free(&self, index: u32) {
+        self.push(&self.control().free.0, index);
+    }
+
+    fn push(&self, top: &AtomicU64, index: u32) {
+        let slot = self.slot(index);
+        // Relaxed: the exchange releases the link and acquires nothing.
+        let mut head = top.load(Ordering::Relaxed);
+        loop {
+            slot.link.store(link(head), Ordering::Relaxed);
+            // Release: whoever pops the slot sees what this thread did to it.
+            match top.compare_exchange_weak(head, retag(head, index), Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Stamps an unpublished entry and puts it into limbo. The caller is pinned, and still owns the entry; not afterwards.
+    ///
+    /// Returns the stamp, and how many entries of that stamp's list are pending.
+    pub(crate) fn push_limbo(&self, index: u32) -> (GracePeriod, u32) {
+        order_s();
+        let stamp = self.epoch();
+        let limbo = &self.control().limbo.0;
+        let list = residue(stamp);
+        // Relaxed: the release of the push below covers it for whoever finds the entry, and so decrements.
+        let pending = limbo.pending[list].fetch_add(1, Ordering::Relaxed);
+        self.push(&limbo.tops[list], index);
+        (GracePeriod { stamp }, pending + 1)
+    }
+
+    /// Takes an entry from a limbo list if its grace period is over; the caller owns it.
+    ///
+    /// Why an entry that this returns is safe: its stamp s has the list's residue. Its writer read s before it pushed the
+    /// entry, and this thread has acquired the push before it reads E: so E >= s. The difference is 3 modulo
+    /// 4, and therefore at least 3. The entry is still on top when the exchange succeeds, as the tag has not changed.
+    ///
+    /// Why no entry is overlooked for long: its writer was pinned while it pushed the entry, so E <= s + 2 at that
+    /// time (step 2 of the proof in `epoch`, with the pin for F and the push for U). From E = s + 3 on nobody adds an
+    /// entry of stamp s, and whoever moves E on to s + 4 has first emptied the list (see [`drive`](Self::drive)).
+    fn pop_limbo(&self, list: usize) -> Option<u32> {
+        let top = &self.control().limbo.0.tops[list];
+        loop {
+            // Acquire: pairs with the Release of `push`.
+            let head = top.load(Ordering::Acquire);
+            let index = link(head);
+            if index == NONE || residue(self.epoch().wrapping_sub(GRACE)) != list {
+                return None;
+            }
+            // Relaxed: as in `pop_free`.
+            let next = self.slot(index).link.load(Ordering::Relaxed);
+            if top
+                .compare_exchange_weak(head, retag(head, next), Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+            {
+                return Some(index);
+            }
+        }
+    }
+
+    /// Drops the value of a retired entry whose grace period is over, and frees its slot.
+    fn reclaim(&self, list: usize, index: u32) {
+        let slot = self.slot(index);
+        // Relaxed, here and below: this thread owns the slot, and `push_free` releases it.
+        let generation = State(slot.state.load(Ordering::Relaxed)).generation();
+        let place = slot.place.load(Ordering::Relaxed);
+        // Before the value is dropped: should its `Drop` panic, nobody drops it again.
+        slot.state.store(State::new(generation, Phase::Free, index).0, Ordering::Relaxed);
+        // SAFETY: `pop_limbo` gave the slot to this thread alone, after the grace period of its entry: by the proof in
+        // `epoch` each reader that found it live has unpinned, and that happens before this. It was Retired, so it was
+        // filled, and what was retired is dropped here alone (or by `reset`, which finds it Free after this).
+        unsafe { slot.drop_value() };
+        if place & LANE != 0 {
+            // SAFETY: this thread owns the slot.
+            let (bucket, _) = self.home(&unsafe { slot.key() });
+            bucket.give_back(place & LINK_MASK);
+        }
+        if self.renew(index, generation) {
+            self.push_free(index);
+        }
+        // SeqCst, and last: `is_over` tells by it that the value is gone.
+        self.control().limbo.0.pending[list].fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Gives a Free slot that the caller owns its next generation; false if it has had the last one.
+    fn renew(&self, index: u32, generation: usize) -> bool {
+        let slot = self.slot(index);
+        if generation < MAX_GENERATION {
+            slot.state.store(State::new(generation + 1, Phase::Free, index).0, Ordering::Relaxed);
+            return true;
+        }
+        slot.link.store(WORN_OUT, Ordering::Relaxed);
+        self.control().limbo.0.worn_out.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    /// Entries retired and not yet reclaimed.
+    pub(crate) fn pending(&self) -> u32 {
+        self.control().limbo.0.pending.iter().map(|n| n.load(Ordering::SeqCst)).sum()
+    }
+
+    /// Advances the epoch and reclaims, as far as pinned readers allow, until everything that was retired before the
+    /// call is reclaimed. Never waits. Call it unpinned: one's own pin would be in the way.
+    ///
+    /// When this ends before that, the reader that is in the way will drive when it unpins (see `epoch`), or another
+    /// thread is dropping the last values now and will report it.
+    #[cold]
+    pub(crate) fn drive(&self) -> Progress {
+        let start = self.epoch();
+        loop {
+            let e = self.epoch();
+            // Before E moves on, the list whose residue the next epoch takes is emptied.
+            let list = residue(e.wrapping_sub(GRACE));
+            while let Some(index) = self.pop_limbo(list) {
+                self.reclaim(list, index);
+            }
+            if e.wrapping_sub(start) >= GRACE || self.pending() == 0 {
+                break;
+            }
+            if let Advance::Blocked = epoch::advance(&self.control().epoch.0, self.storage.lines(), e) {
+                break;
+            }
+        }
+        // Whoever waits for a grace period first makes that known, then asks `is_over`; this thread first reclaims, then
+        // looks who waits. With a full fence in both, one of the two sees the other.
+        fence(Ordering::SeqCst);
+        Progress { ended: true }
+    }
+
+    pub(crate) fn is_over(&self, grace: GracePeriod) -> bool {
+        // See the end of `drive`.
+        fence(Ordering::SeqCst);
+        self.epoch() >= grace.stamp + GRACE
+            && self.control().limbo.0.pending[residue(grace.stamp)].load(Ordering::SeqCst) == 0
+    }
+
+    pub(crate) fn sum(&self, counter: Counter) -> u64 {
+        // Relaxed: a statistic.
+        let load = |line: &Line| line.counters[counter as usize].load(Ordering::Relaxed);
+        self.storage.lines().iter().map(load).fold(0, u64::wrapping_add)
+    }
+
+    /// Drops all values and starts anew, with the next generations. Returns how many were dropped.
+    ///
+    /// Relaxed throughout: `&mut self` proves that no other thread uses the table.
+    pub(crate) fn reset(&mut self) -> u32 {
+        // First the lists: should a value's `Drop` panic, slots are leaked, but none is found in a list that it does
+        // not belong to any more.
+        let control = self.control();
+        control.free.0.store(u64::from(NONE), Ordering::Relaxed);
+        for list in 0..LIMBOS {
+            control.limbo.0.tops[list].store(u64::from(NONE), Ordering::Relaxed);
+            control.limbo.0.pending[list].store(0, Ordering::Relaxed);
+        }
+        for line in self.storage.lines() {
+            line.forget_pins();
+        }
+        let mut dropped = 0;
+        for (index, slot) in (0u32..).zip(self.slots()) {
+            let state = State(slot.state.load(Ordering::Relaxed));
+            if state.is(Phase::Live) {
+                self.line(0).count(Counter::Retired, 1);
+            } else if !state.is(Phase::Retired) {
+                continue;
+            }
+            slot.state.store(state.to(Phase::Free).0, Ordering::Relaxed);
+            // SAFETY: `&mut self`: no reader borrows the table, so none is pinned with a reference to an entry, and no
+            // writer owns a slot. Live and Retired slots are filled, and the state keeps this from being done twice.
+            unsafe { slot.drop_value() };
+            self.renew(index, state.generation());
+            dropped += 1;
+        }
+        for bucket in self.storage.buckets() {
+            bucket.reset();
+        }
+        // Upwards again, as in a new table.
+        for index in (0..self.storage.slot_count()).rev() {
+            if self.slot(index).link.load(Ordering::Relaxed) != WORN_OUT {
+                self.push_free(index);
+            }
+        }
+        dropped
+    }
+}
+
+/// In the link of a slot that has had all its generations, and is in no list.
+const WORN_OUT: u32 = u32::MAX;
+
+#[expect(clippy::cast_possible_truncation, reason = "masked to 17 bits")]
+const fn link(head: u64) -> u32 {
+    head as u32 & LINK_MASK
+}
+
+/// The next value of a list's top: another slot, another tag. 2^47 changes within one attempt of a thread to change
+/// the top would be needed to deceive it.
+const fn retag(head: u64, index: u32) -> u64 {
+    const TAG: u64 = LINK_MASK as u64 + 1;
+    (head & !(TAG - 1)).wrapping_add(TAG) | index as u64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "below LIMBOS")]
+const fn residue(stamp: u64) -> usize {
+    stamp as usize % LIMBOS
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_top_changes_with_every_step() {
+        let mut head = u64::from(NONE);
+        let mut seen = std::collections::HashSet::new();
+        for step in 0..1000 {
+            head = retag(head, step % 3);
+            assert_eq!(link(head), step % 3);
+            assert!(seen.insert(head));
+        }
+        assert_eq!(link(retag(u64::MAX, 5)), 5);
+    }
+
+    #[test]
+    fn keys_have_homes_in_the_table() {
+        let hasher = Hasher::new(7);
+        for buckets in [1, 2, 3, 1000, 16_384] {
+            for spi in 0..1000 {
+                let home = Home::new(
+                    hasher.hash(&crate::InboundKey::v4(spi, [10, 0, 0, 1], crate::Protocol::Ah).words()),
+                    buckets,
+                );
+                assert!(home.bucket < buckets && (1..=255).contains(&home.tag));
+            }
+        }
+    }
+}
