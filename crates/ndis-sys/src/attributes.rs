@@ -9,6 +9,9 @@ use crate::{
     NET_IFTYPE, UCHAR, UINT, ULONG, ULONG64, USHORT,
 };
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// Attributes that an AddDevice handler sets. `[ns-ndis-_ndis_miniport_add_device_registration_attributes]`
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

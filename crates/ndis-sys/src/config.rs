@@ -2,6 +2,9 @@
 
 use crate::{NDIS_HANDLE, NDIS_OBJECT_HEADER, NDIS_STRING, PVOID, ULONG, USHORT};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// Whose configuration is to be opened. `[ns-ndis-_ndis_configuration_object]`
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

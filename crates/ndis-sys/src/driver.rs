@@ -12,6 +12,9 @@ use crate::{
     SET_OPTIONS_HANDLER, UCHAR, UINT, ULONG, ULONG64,
 };
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// What a miniport driver registers: its versions and entry points. NDIS copies it.
 /// `[ns-ndis-_ndis_miniport_driver_characteristics]`
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,9 @@
 
 use crate::{GUID, NDIS_HANDLE, NDIS_OBJECT_HEADER, NDIS_PORT_NUMBER, NDIS_STATUS, PVOID, ULONG};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// A change of state that a driver tells the drivers above. `[ns-ndis-_ndis_status_indication]`
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

@@ -2,6 +2,9 @@
 
 use crate::{IPAddr, NDIS_HANDLE, NDIS_OBJECT_HEADER, NDIS_SWITCH_PORT_ID, UCHAR, ULONG, USHORT};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// IPv4 addresses of an SA, network byte order; anonymous in the C header.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

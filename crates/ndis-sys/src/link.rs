@@ -2,6 +2,9 @@
 
 use crate::{NDIS_OBJECT_HEADER, NET_IFTYPE, ULONG, ULONG64};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// A medium, as NDIS numbers them; those that Ethernet-like drivers meet. `[ne-ntddndis-_ndis_medium]`
 pub type NDIS_MEDIUM = i32;
 /// Ethernet.

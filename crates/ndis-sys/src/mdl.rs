@@ -2,6 +2,9 @@
 
 use crate::{CSHORT, EPROCESS, FALSE, KernelMode, MmCached, MmMapLockedPagesSpecifyCache, PVOID, ULONG};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// A memory descriptor list: a virtually contiguous buffer and, behind the structure, its pages. From the
 /// kernel or NDIS only. `[ns-wdm-_mdl]`
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub struct MDL {
     pub ByteOffset: ULONG,
 }
 const _: () = assert!(size_of::<MDL>() == 48 && align_of::<MDL>() == 8);
+
 /// Allocated with room for a fixed number of pages.
 pub const MDL_ALLOCATED_FIXED_SIZE: CSHORT = 8;
 /// Describes an AWE region.

@@ -5,6 +5,9 @@ use crate::{
     USHORT,
 };
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// One frame: a range of bytes of a chain of MDLs. From an NDIS pool only; neither made nor copied by hand.
 /// The C structure's header union (`Link`) and the pointer-sized view of `DataLength` (`stDataLength`) are
 /// not declared. `[ns-nbl-net_buffer]`

@@ -2,6 +2,9 @@
 
 use crate::{UCHAR, USHORT};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// Type, revision and size that open most NDIS structures. `[ns-objectheader-ndis_object_header]`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -2,6 +2,9 @@
 
 use crate::{BOOLEAN, NDIS_OBJECT_HEADER, ULONG};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// Task offloads of an adapter, as capabilities or as configuration, of NDIS 6.30 (revision 3).
 /// `[ns-ntddndis-_ndis_offload]`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -263,7 +266,9 @@ const _: () = assert!(
 
 bits! {
     /// What checksum offloads over IPv4 support: [`NDIS_OFFLOAD_SUPPORTED`] each.
-    pub struct NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPv4_BITS(ULONG) = "NDIS_TCP_IP_CHECKSUM_OFFLOAD.IPv4Transmit", "NDIS_TCP_IP_CHECKSUM_OFFLOAD.IPv4Receive";
+    pub struct NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPv4_BITS(ULONG) =
+        "NDIS_TCP_IP_CHECKSUM_OFFLOAD.IPv4Transmit",
+        "NDIS_TCP_IP_CHECKSUM_OFFLOAD.IPv4Receive";
     /// Packets with IPv4 options.
     IpOptionsSupported / with_IpOptionsSupported: 0, 2;
     /// Segments with TCP options.
@@ -278,7 +283,9 @@ bits! {
 
 bits! {
     /// What checksum offloads over IPv6 support: [`NDIS_OFFLOAD_SUPPORTED`] each.
-    pub struct NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPv6_BITS(ULONG) = "NDIS_TCP_IP_CHECKSUM_OFFLOAD.IPv6Transmit", "NDIS_TCP_IP_CHECKSUM_OFFLOAD.IPv6Receive";
+    pub struct NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPv6_BITS(ULONG) =
+        "NDIS_TCP_IP_CHECKSUM_OFFLOAD.IPv6Transmit",
+        "NDIS_TCP_IP_CHECKSUM_OFFLOAD.IPv6Receive";
     /// Packets with IPv6 extension headers.
     IpExtensionHeadersSupported / with_IpExtensionHeadersSupported: 0, 2;
     /// Segments with TCP options.

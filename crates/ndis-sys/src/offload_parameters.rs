@@ -2,6 +2,9 @@
 
 use crate::{NDIS_OBJECT_HEADER, UCHAR, ULONG};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// Settings of task offloads, set with [`OID_TCP_OFFLOAD_PARAMETERS`], of NDIS 6.30 (revision 3).
 /// [`NDIS_OFFLOAD_PARAMETERS_NO_CHANGE`] in a field leaves it. `[ns-ntddndis-_ndis_offload_parameters]`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

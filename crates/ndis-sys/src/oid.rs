@@ -6,6 +6,9 @@
 
 use crate::NDIS_OID;
 
+#[cfg(doc)] // for links
+use crate::*;
+
 // General: operation. `[general-operational-oids]`
 
 /// Query (NDIS answers) and set: lookahead in bytes.

@@ -5,10 +5,14 @@
 
 use crate::{NDIS_HANDLE, PVOID, ULONG};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 bits! {
     /// Checksums to compute, in sends: `Transmit` of the C union.
     /// `[ns-nblchecksum-ndis_tcp_ip_checksum_net_buffer_list_info]`
-    pub struct NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO_TRANSMIT(usize) = "NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO.Transmit";
+    pub struct NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO_TRANSMIT(usize) =
+        "NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO.Transmit";
     /// The frames are IPv4. Neither this nor `IsIPv6`: nothing to do.
     IsIPv4 / with_IsIPv4: 0, 1;
     /// The frames are IPv6.
@@ -26,7 +30,8 @@ bits! {
 bits! {
     /// Checksums verified, in receives: `Receive` of the C union.
     /// `[ns-nblchecksum-ndis_tcp_ip_checksum_net_buffer_list_info]`
-    pub struct NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO_RECEIVE(usize) = "NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO.Receive";
+    pub struct NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO_RECEIVE(usize) =
+        "NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO.Receive";
     /// The TCP checksum is wrong.
     TcpChecksumFailed / with_TcpChecksumFailed: 0, 1;
     /// The UDP checksum is wrong.
@@ -50,14 +55,16 @@ bits! {
 bits! {
     /// What tells the versions of large send offload apart: `Transmit` of the C union.
     /// `[ns-nbllso-ndis_tcp_large_send_offload_net_buffer_list_info]`
-    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_TRANSMIT(usize) = "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.Transmit";
+    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_TRANSMIT(usize) =
+        "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.Transmit";
     /// [`NDIS_TCP_LARGE_SEND_OFFLOAD_V1_TYPE`] or [`NDIS_TCP_LARGE_SEND_OFFLOAD_V2_TYPE`].
     Type / with_Type: 30, 1;
 }
 
 bits! {
     /// A large send, version 1: `LsoV1Transmit` of the C union.
-    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V1_TRANSMIT(usize) = "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.LsoV1Transmit";
+    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V1_TRANSMIT(usize) =
+        "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.LsoV1Transmit";
     /// Bytes of TCP payload of each segment but the last.
     MSS / with_MSS: 0, 20;
     /// Where the TCP header starts, bytes from the start of the frame.
@@ -68,7 +75,8 @@ bits! {
 
 bits! {
     /// A completed large send, version 1: `LsoV1TransmitComplete` of the C union.
-    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V1_TRANSMIT_COMPLETE(usize) = "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.LsoV1TransmitComplete";
+    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V1_TRANSMIT_COMPLETE(usize) =
+        "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.LsoV1TransmitComplete";
     /// Bytes of TCP payload sent in all segments.
     TcpPayload / with_TcpPayload: 0, 30;
     /// [`NDIS_TCP_LARGE_SEND_OFFLOAD_V1_TYPE`] or [`NDIS_TCP_LARGE_SEND_OFFLOAD_V2_TYPE`].
@@ -77,7 +85,8 @@ bits! {
 
 bits! {
     /// A large send, version 2: `LsoV2Transmit` of the C union.
-    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2_TRANSMIT(usize) = "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.LsoV2Transmit";
+    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2_TRANSMIT(usize) =
+        "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.LsoV2Transmit";
     /// Bytes of TCP payload of each segment but the last.
     MSS / with_MSS: 0, 20;
     /// Where the TCP header starts, bytes from the start of the frame.
@@ -90,7 +99,8 @@ bits! {
 
 bits! {
     /// A completed large send, version 2: `LsoV2TransmitComplete` of the C union.
-    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2_TRANSMIT_COMPLETE(usize) = "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.LsoV2TransmitComplete";
+    pub struct NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2_TRANSMIT_COMPLETE(usize) =
+        "NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO.LsoV2TransmitComplete";
     /// [`NDIS_TCP_LARGE_SEND_OFFLOAD_V1_TYPE`] or [`NDIS_TCP_LARGE_SEND_OFFLOAD_V2_TYPE`].
     Type / with_Type: 30, 1;
 }
@@ -110,7 +120,8 @@ bits! {
 bits! {
     /// What the NIC did with a received packet: `Receive` of the C union.
     /// `[ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info]`
-    pub struct NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO_RECEIVE(usize) = "NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO.Receive";
+    pub struct NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO_RECEIVE(usize) =
+        "NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO.Receive";
     /// The NIC asks for the deletion of the SA; it keeps it until then.
     SaDeleteReq / with_SaDeleteReq: 0, 1;
     /// At least one payload was checked.
@@ -125,7 +136,8 @@ bits! {
     /// Where the IPsec headers of a send are: `Transmit` of the C union; its word has 32 bits. Offsets are
     /// from the start of the (outer) IP header, in units of 4 bytes.
     /// `[ns-ndis-_ndis_ipsec_offload_v2_header_net_buffer_list_info]`
-    pub struct NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_TRANSMIT(usize) = "NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO.Transmit";
+    pub struct NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_TRANSMIT(usize) =
+        "NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO.Transmit";
     /// IP protocol of the payload.
     NextHeader / with_NextHeader: 0, 8;
     /// Bytes of the ESP trailer's padding; of a large send, bytes at the end of the data to drop.
@@ -139,7 +151,8 @@ bits! {
 bits! {
     /// What the ESP trailer of a received packet said: `Receive` of the C union; its word has 32 bits.
     /// `[ns-ndis-_ndis_ipsec_offload_v2_header_net_buffer_list_info]`
-    pub struct NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_RECEIVE(usize) = "NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO.Receive";
+    pub struct NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_RECEIVE(usize) =
+        "NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO.Receive";
     /// IP protocol of the payload.
     NextHeader / with_NextHeader: 0, 8;
     /// Bytes of padding.

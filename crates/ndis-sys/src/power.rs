@@ -2,6 +2,9 @@
 
 use crate::{NDIS_OBJECT_HEADER, ULONG};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// Power management that an adapter supports. `[ns-ntddndis-_ndis_pm_capabilities]`
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]

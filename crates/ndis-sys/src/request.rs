@@ -2,6 +2,9 @@
 
 use crate::{NDIS_HANDLE, NDIS_OBJECT_HEADER, NDIS_OID, NDIS_PORT_NUMBER, PVOID, UCHAR, UINT, ULONG, USHORT};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// A query. The C header calls it `QUERY`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

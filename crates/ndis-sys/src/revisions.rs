@@ -18,6 +18,9 @@ use crate::{
     NET_DEVICE_PNP_EVENT, UCHAR, USHORT,
 };
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// Revision 1 of [`NDIS_MINIPORT_DRIVER_CHARACTERISTICS`], NDIS 6.0.
 pub const NDIS_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_1: UCHAR = 1;
 /// `Header.Size` of revision 1 of [`NDIS_MINIPORT_DRIVER_CHARACTERISTICS`].

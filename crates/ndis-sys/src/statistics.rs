@@ -2,6 +2,9 @@
 
 use crate::{NDIS_OBJECT_HEADER, ULONG, ULONG64};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// The adapter's counters, for [`OID_GEN_STATISTICS`]. Octets include the MAC header, not the FCS.
 /// `[ns-ntddndis-_ndis_statistics_info]`
 #[derive(Clone, Copy, Debug, Default)]

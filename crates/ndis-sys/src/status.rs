@@ -2,6 +2,9 @@
 
 use crate::{NDIS_STATUS, NTSTATUS, ULONG};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 // Statuses of NDIS functions and handlers.
 
 /// Done.

@@ -5,6 +5,9 @@ use crate::{
     PNDIS_TIMER_FUNCTION, PVOID, SINGLE_LIST_ENTRY, UCHAR, ULONG, USHORT,
 };
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// A spin lock that remembers the IRQL. Must not move while it is in use. `[nf-ndis-ndisallocatespinlock]`
 #[derive(Debug)]
 #[repr(C)]

@@ -3,6 +3,9 @@
 use core::ffi::c_void;
 use core::marker::{PhantomData, PhantomPinned};
 
+#[cfg(doc)] // for links
+use crate::*;
+
 /// A C `char`, signed.
 pub type CHAR = i8;
 /// A C `char` used as a small signed number.

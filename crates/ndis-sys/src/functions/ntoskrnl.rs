@@ -6,6 +6,9 @@ use crate::{
     PROCESSOR_NUMBER, PVOID, SIZE_T, ULONG, ULONG_PTR, ULONG64, UNICODE_STRING, USHORT, WCHAR, XSTATE_SAVE,
 };
 
+#[cfg(doc)] // for links
+use crate::*;
+
 imports! { "ntoskrnl.exe" =>
     /// Allocates pool memory, zeroed unless [`POOL_FLAG_UNINITIALIZED`]; null on failure. Aligned to 16
     /// bytes, or to the page if it has a page or more. At most DISPATCH_LEVEL for non-paged memory. Windows
@@ -16,7 +19,13 @@ imports! { "ntoskrnl.exe" =>
     /// Frees pool memory with this tag. At most DISPATCH_LEVEL. `[nf-wdm-exfreepoolwithtag]`
     pub fn ExFreePoolWithTag(P: PVOID, Tag: ULONG);
     /// Stops the system. Any IRQL. `[nf-wdm-kebugcheckex]`
-    pub fn KeBugCheckEx(BugCheckCode: ULONG, BugCheckParameter1: ULONG_PTR, BugCheckParameter2: ULONG_PTR, BugCheckParameter3: ULONG_PTR, BugCheckParameter4: ULONG_PTR) -> !;
+    pub fn KeBugCheckEx(
+        BugCheckCode: ULONG,
+        BugCheckParameter1: ULONG_PTR,
+        BugCheckParameter2: ULONG_PTR,
+        BugCheckParameter3: ULONG_PTR,
+        BugCheckParameter4: ULONG_PTR,
+    ) -> !;
     /// The IRQL. Any IRQL. `[nf-wdm-kegetcurrentirql]`
     pub fn KeGetCurrentIrql() -> KIRQL;
     /// Raises the IRQL, `KeRaiseIrql` in C; returns that before. At most `NewIrql`. `[nf-wdm-keraiseirql]`
@@ -46,7 +55,13 @@ imports! { "ntoskrnl.exe" =>
     pub fn KeSetEvent(Event: *mut KEVENT, Increment: KPRIORITY, Wait: BOOLEAN) -> LONG;
     /// Waits until an object is signalled or the time is over (in units of 100 ns, negative is relative;
     /// null is for ever). At most APC_LEVEL; DISPATCH_LEVEL with time 0. `[nf-wdm-kewaitforsingleobject]`
-    pub fn KeWaitForSingleObject(Object: PVOID, WaitReason: KWAIT_REASON, WaitMode: KPROCESSOR_MODE, Alertable: BOOLEAN, Timeout: *mut LARGE_INTEGER) -> NTSTATUS;
+    pub fn KeWaitForSingleObject(
+        Object: PVOID,
+        WaitReason: KWAIT_REASON,
+        WaitMode: KPROCESSOR_MODE,
+        Alertable: BOOLEAN,
+        Timeout: *mut LARGE_INTEGER,
+    ) -> NTSTATUS;
     /// The processor this runs on, counted over all groups; the pointer may be null. Steady only at
     /// DISPATCH_LEVEL. `[nf-wdm-kegetcurrentprocessornumberex]`
     pub fn KeGetCurrentProcessorNumberEx(ProcNumber: *mut PROCESSOR_NUMBER) -> ULONG;
@@ -67,12 +82,25 @@ imports! { "ntoskrnl.exe" =>
     pub fn RtlGetEnabledExtendedFeatures(FeatureMask: ULONG64) -> ULONG64;
     /// Maps an MDL's pages; null on failure unless `BugCheckOnFailure`. At most DISPATCH_LEVEL for system
     /// space. `[nf-wdm-mmmaplockedpagesspecifycache]`
-    pub fn MmMapLockedPagesSpecifyCache(MemoryDescriptorList: *mut MDL, AccessMode: KPROCESSOR_MODE, CacheType: MEMORY_CACHING_TYPE, RequestedAddress: PVOID, BugCheckOnFailure: ULONG, Priority: ULONG) -> PVOID;
+    pub fn MmMapLockedPagesSpecifyCache(
+        MemoryDescriptorList: *mut MDL,
+        AccessMode: KPROCESSOR_MODE,
+        CacheType: MEMORY_CACHING_TYPE,
+        RequestedAddress: PVOID,
+        BugCheckOnFailure: ULONG,
+        Priority: ULONG,
+    ) -> PVOID;
     /// Fills in the pages of an MDL over non-paged pool. At most DISPATCH_LEVEL.
     /// `[nf-wdm-mmbuildmdlfornonpagedpool]`
     pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
     /// Allocates an MDL; null on failure. At most DISPATCH_LEVEL. `[nf-wdm-ioallocatemdl]`
-    pub fn IoAllocateMdl(VirtualAddress: PVOID, Length: ULONG, SecondaryBuffer: BOOLEAN, ChargeQuota: BOOLEAN, Irp: *mut IRP) -> *mut MDL;
+    pub fn IoAllocateMdl(
+        VirtualAddress: PVOID,
+        Length: ULONG,
+        SecondaryBuffer: BOOLEAN,
+        ChargeQuota: BOOLEAN,
+        Irp: *mut IRP,
+    ) -> *mut MDL;
     /// Frees an MDL of [`IoAllocateMdl`]. At most DISPATCH_LEVEL. `[nf-wdm-iofreemdl]`
     pub fn IoFreeMdl(Mdl: *mut MDL);
     /// Makes a counted string of a terminated one, without copying it. Any IRQL.
