@@ -1,0 +1,112 @@
+//! The IPsecOV2 views of a direct OID request. They take set requests, as documented, and method requests too.
+
+use core::num::NonZeroUsize;
+
+use ndis_sys::{
+    NDIS_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1, NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1,
+    NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1,
+};
+
+use super::add::{ADD_SA_EX_SIZE, add_list, add_one};
+use super::delete::DeleteSaList;
+use super::sa::SaRequest;
+use super::update::UpdateSa;
+use crate::oid::{Applied, Direct, OidCompletion, OidKind, OidRequest};
+use crate::status::{Result, Status};
+
+/// Bytes of an ADD_SA element without its key.
+const ADD_SA_SIZE: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1 as usize;
+/// Bytes of a DELETE_SA element.
+const DELETE_SA_SIZE: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1 as usize;
+/// The revision all four structures have.
+const REVISION: u8 = NDIS_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1;
+
+impl<'r> OidRequest<'r, Direct> {
+    /// Answers OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA: offers each element of the list to `add`, which gives the handle of the SA
+    /// or why there is none. SUCCESS if any was added; failed elements get a NULL handle. A malformed list adds nothing.
+    pub fn add_sa_list(
+        self,
+        add: impl FnMut(&SaRequest<'_>) -> Result<NonZeroUsize>,
+    ) -> OidCompletion<'r, Direct> {
+        // SAFETY: the buffer is ours while the request is; its further elements are the caller's, alive and unchanged until the
+        // request completes, as the interface of this OID has it.
+        self.in_place(ADD_SA_SIZE, |start, length| unsafe { add_list(start, length, add) })
+    }
+
+    /// Answers OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX: offers the one SA to `add`, which gives its handle or why there is none.
+    pub fn add_sa_ex(
+        self,
+        add: impl FnOnce(&SaRequest<'_>) -> Result<NonZeroUsize>,
+    ) -> OidCompletion<'r, Direct> {
+        // SAFETY: the buffer is ours while the request is.
+        self.in_place(ADD_SA_EX_SIZE, |start, length| unsafe { add_one(start, length, add) })
+    }
+
+    /// Answers OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA.
+    pub fn update_sa(self, update: impl FnOnce(UpdateSa) -> Result<()>) -> OidCompletion<'r, Direct> {
+        if !self.is_in_place() {
+            return self.fail(Status::NOT_SUPPORTED);
+        }
+        match UpdateSa::parse(self.input()) {
+            Ok(request) => self.conclude(UpdateSa::SIZE, update(request)),
+            Err(error) => self.fail_needed(error.status, error.needed),
+        }
+    }
+
+    /// The handles of OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, the whole list checked. Follow it up with
+    /// [`succeed_delete_sa`](Self::succeed_delete_sa) or [`pend`](Self::pend) (byte counts are recorded already).
+    ///
+    /// # Errors
+    ///
+    /// What to [`fail`](Self::fail) the request with: INVALID_LENGTH, INVALID_DATA or INVALID_PARAMETER for a malformed list,
+    /// NOT_SUPPORTED for a query.
+    pub fn delete_sa_list(&mut self) -> Result<DeleteSaList<'_>> {
+        if !self.is_in_place() {
+            return Err(Status::NOT_SUPPORTED);
+        }
+        let buffer = self.buffer();
+        // SAFETY: the buffer and the further elements, the caller's, stay as they are until the request completes, which takes
+        // `self` and so ends the borrow that the list stands for. `record` writes the request, not its buffer.
+        let list = unsafe { DeleteSaList::new(buffer.start, buffer.input) }?;
+        let written = DELETE_SA_SIZE.min(buffer.output);
+        self.record(Applied { read: DELETE_SA_SIZE, revision: Some(REVISION) }, written);
+        Ok(list)
+    }
+
+    /// All SAs of the list are deleted.
+    pub fn succeed_delete_sa(self) -> OidCompletion<'r, Direct> {
+        self.conclude(DELETE_SA_SIZE, Ok(()))
+    }
+
+    fn is_in_place(&self) -> bool {
+        matches!(self.kind(), OidKind::Set | OidKind::Method)
+    }
+
+    fn in_place(
+        self,
+        size: usize,
+        apply: impl FnOnce(*mut u8, usize) -> Result<()>,
+    ) -> OidCompletion<'r, Direct> {
+        if !self.is_in_place() {
+            return self.fail(Status::NOT_SUPPORTED);
+        }
+        let buffer = self.buffer();
+        if buffer.input < size {
+            return self.fail_needed(Status::INVALID_LENGTH, size);
+        }
+        let result = apply(buffer.start, buffer.input);
+        self.conclude(size, result)
+    }
+
+    fn conclude(self, size: usize, result: Result<()>) -> OidCompletion<'r, Direct> {
+        let mut request = self;
+        match result {
+            Ok(()) => {
+                let written = size.min(request.buffer().output);
+                request.record(Applied { read: size, revision: Some(REVISION) }, written);
+                request.finish_recorded(Status::SUCCESS)
+            }
+            Err(status) => request.fail(status),
+        }
+    }
+}
