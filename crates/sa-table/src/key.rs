@@ -144,7 +144,6 @@ fn fold(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::format;
 
     #[test]
     fn a_key_gives_back_what_it_was_made_of() {
@@ -170,7 +169,7 @@ mod tests {
     fn consecutive_spis_spread() {
         for seed in [0, 1, 0xdead_beef] {
             let hasher = Hasher::new(seed);
-            let mut buckets = std::vec![0u32; 1024];
+            let mut buckets = vec![0u32; 1024];
             for spi in 0..16 * 1024 {
                 let key = InboundKey::v4(0x1000 + spi, [192, 0, 2, 1], Protocol::Esp);
                 let hash = hasher.hash(&key.words());

@@ -1,8 +1,9 @@
 #![doc = include_str!("../README.md")]
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 
+// So that the tests in tests/ also run as unit tests, where buckets have one lane and most entries are in chains.
 #[cfg(test)]
-extern crate std;
+extern crate self as sa_table;
 
 mod epoch;
 mod handle;
@@ -24,3 +25,13 @@ pub use progress::{GracePeriod, Progress};
 pub use reader::{Entry, Reader};
 pub use table::{Config, CreateError, MAX_READERS, SaTable, Stats};
 pub use writer::{InsertError, Refusal, Stale, Writer};
+
+#[cfg(all(test, not(loom)))]
+#[path = "../tests/limits.rs"]
+mod limits_with_chains;
+#[cfg(all(test, not(loom)))]
+#[path = "../tests/model.rs"]
+mod model_with_chains;
+#[cfg(all(test, not(loom)))]
+#[path = "../tests/stress.rs"]
+mod stress_with_chains;

@@ -51,13 +51,19 @@ unsafe impl<V: Send + Sync> Sync for Slot<V> {}
 unsafe impl<V: Send> Send for Slot<V> {}
 
 impl<V> Slot<V> {
-    pub(crate) fn new(index: u32, generation: usize, next: u32) -> Self {
-        Self {
-            state: AtomicUsize::new(State::new(generation, Phase::Free, index).0),
-            link: AtomicU32::new(next),
-            place: AtomicU32::new(0),
-            key: UnsafeCell::new(OUTBOUND),
-            value: cell::UnsafeCell::new(MaybeUninit::uninit()),
+    /// Makes a Free slot at `at`, part by part: a value may be too large to go over the stack.
+    ///
+    /// # Safety
+    ///
+    /// `at` is valid for writes, aligned, and the caller's alone.
+    pub(crate) unsafe fn init(at: *mut Self, index: u32, generation: usize, next: u32) {
+        let state = State::new(generation, Phase::Free, index).0;
+        // SAFETY: the fields lie in what the contract gives; `value` is uninitialised as it is.
+        unsafe {
+            (&raw mut (*at).state).write(AtomicUsize::new(state));
+            (&raw mut (*at).link).write(AtomicU32::new(next));
+            (&raw mut (*at).place).write(AtomicU32::new(0));
+            (&raw mut (*at).key).write(UnsafeCell::new(OUTBOUND));
         }
     }
 
@@ -85,7 +91,7 @@ impl<V> Slot<V> {
         // SAFETY: the caller owns the slot, so nobody else accesses either cell.
         self.key.with_mut(|cell| unsafe { cell.write(key) });
         // SAFETY: as above; the old content is uninitialised or was moved out, so nothing is leaked by overwriting.
-        unsafe { self.value.get().write(MaybeUninit::new(value)) };
+        unsafe { self.value.get().cast::<V>().write(value) };
     }
 
     /// Moves the value out, uninitialised from here on.

@@ -92,7 +92,7 @@ impl<V> Storage<V> {
             }
             for i in 0..dims.slots {
                 let next = if i + 1 < dims.slots { i + 1 } else { NONE };
-                slots.add(i as usize).write(Slot::new(i, dims.first_generation, next));
+                Slot::init(slots.add(i as usize).as_ptr(), i, dims.first_generation, next);
             }
         }
         Ok(Self { control, lines, buckets, slots, dims, block, layout, owns: PhantomData })

@@ -401,3 +401,44 @@ impl fmt::Display for Stale {
 
 impl<V> core::error::Error for InsertError<V> {}
 impl core::error::Error for Stale {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::key::Hasher;
+    use crate::{Config, Protocol, SaTable};
+
+    /// One lane (in unit tests) and `MAX_CHAIN` nodes, then no more, until one of them is reclaimed.
+    #[test]
+    fn a_full_neighbourhood_refuses_and_recovers() {
+        let capacity = 200;
+        let table = SaTable::try_new(Config::new(capacity, 1)).unwrap();
+        let hasher = Hasher::new(0);
+        let buckets = capacity.div_ceil(crate::index::SLOTS_PER_BUCKET);
+        let neighbours: Vec<_> = (0..)
+            .map(|spi| InboundKey::v4(spi, [192, 0, 2, 1], Protocol::Esp))
+            .filter(|key| Home::new(hasher.hash(&key.words()), buckets).bucket == 3)
+            .take(MAX_CHAIN as usize + 2)
+            .collect();
+        let (last, keys) = neighbours.split_last().unwrap();
+        let mut writer = table.writer(0);
+        let handles: Vec<_> = keys.iter().map(|key| writer.insert(Some(*key), key.spi()).unwrap()).collect();
+        let refused = writer.insert(Some(*last), 7).unwrap_err();
+        assert_eq!((refused.refusal, refused.value), (Refusal::Neighbourhood, 7));
+        assert_eq!(
+            writer.insert(Some(keys[5]), 7).unwrap_err().refusal,
+            Refusal::Duplicate(handles[5]),
+            "a duplicate is named as one in a full neighbourhood, too"
+        );
+        for (n, handle) in handles.iter().enumerate() {
+            // Behind a reader each removed entry is out of the chain, but its slot not free yet.
+            let reader = table.enter(0);
+            writer.retire(*handle).unwrap();
+            for (key, handle) in keys.iter().zip(&handles).skip(n + 1) {
+                assert_eq!(reader.find(key), Some((*handle, &key.spi())));
+            }
+            assert_eq!(reader.find(&keys[n]), None);
+        }
+        assert!(writer.insert(Some(*last), 7).is_ok());
+    }
+}
