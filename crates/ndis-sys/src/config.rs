@@ -1,6 +1,6 @@
 //! An adapter's parameters in the registry.
 
-use crate::{NDIS_HANDLE, NDIS_OBJECT_HEADER, NDIS_STRING, PVOID, ULONG, USHORT};
+use crate::{NDIS_HANDLE, NDIS_OBJECT_HEADER, PVOID, ULONG, UNICODE_STRING, USHORT};
 
 #[cfg(doc)] // for links
 use crate::*;
@@ -36,7 +36,7 @@ pub union NDIS_CONFIGURATION_PARAMETER_DATA {
     /// For the integer types.
     pub IntegerData: ULONG,
     /// For the string types.
-    pub StringData: NDIS_STRING,
+    pub StringData: UNICODE_STRING,
     /// For [`NdisParameterBinary`].
     pub BinaryData: BINARY_DATA,
 }

@@ -9,8 +9,8 @@ use crate::{
 use crate::*;
 
 /// One frame: a range of bytes of a chain of MDLs. From an NDIS pool only; neither made nor copied by hand.
-/// The C structure's header union (`Link`) and the pointer-sized view of `DataLength` (`stDataLength`) are
-/// not declared. `[ns-nbl-net_buffer]`
+/// Its first 48 bytes are a union in C, of which `Link` is not declared, nor is `stDataLength`, the view of
+/// `DataLength` that is as wide as a pointer. `[ns-nbl-net_buffer]`
 #[derive(Debug)]
 #[repr(C, align(16))]
 pub struct NET_BUFFER {
@@ -20,13 +20,14 @@ pub struct NET_BUFFER {
     pub CurrentMdl: *mut MDL,
     /// Where in `CurrentMdl` the frame starts, bytes.
     pub CurrentMdlOffset: ULONG,
-    _align_data_length: ULONG,
+    _union_alignment: ULONG,
     /// Bytes of the frame.
     pub DataLength: ULONG,
     /// The first MDL of the chain.
     pub MdlChain: *mut MDL,
     /// Where in the chain the frame starts, bytes: the unused space before it.
     pub DataOffset: ULONG,
+    _header_padding: ULONG,
     /// Bytes before the frame to skip in checksums; 0.
     pub ChecksumBias: USHORT,
     /// Reserved.
@@ -61,6 +62,7 @@ pub struct NET_BUFFER_LIST {
     pub ParentNetBufferList: *mut NET_BUFFER_LIST,
     /// The pool it came from.
     pub NdisPoolHandle: NDIS_HANDLE,
+    _reserved_alignment: PVOID,
     /// Reserved for NDIS.
     pub NdisReserved: [PVOID; 2],
     /// For the protocol driver.
@@ -94,6 +96,7 @@ pub struct NET_BUFFER_LIST_CONTEXT {
     pub Size: USHORT,
     /// Where in `ContextData` the data in use starts.
     pub Offset: USHORT,
+    _data_alignment: ULONG,
     /// The data, aligned to 16 bytes.
     pub ContextData: [UCHAR; 0],
 }

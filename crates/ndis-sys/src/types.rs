@@ -203,8 +203,6 @@ opaque! {
     NDIS_QOS_CAPABILITIES,
     /// A read/write lock that [`NdisAllocateRWLock`] allocates. Opaque.
     NDIS_RW_LOCK_EX,
-    /// Physical fragments of a DMA buffer. Opaque here.
-    SCATTER_GATHER_LIST,
     /// The processor's XSAVE area. Opaque.
     XSAVE_AREA,
 }
