@@ -167,6 +167,7 @@ impl GeneralAttributes {
     ///
     /// `ndis` is the handle of an adapter whose initialisation is in progress. PASSIVE_LEVEL.
     pub(crate) unsafe fn set(&self, ndis: NDIS_HANDLE) -> Result<()> {
+        let address_length = u16::try_from(MAC_ADDRESS_LENGTH).map_err(|_| Status::INVALID_PARAMETER)?;
         let oid_bytes = u32::try_from(size_of_val(self.oids)).map_err(|_| Status::INVALID_PARAMETER)?;
         let mut power = NDIS_PM_CAPABILITIES {
             Header: NDIS_OBJECT_HEADER {
@@ -198,7 +199,7 @@ impl GeneralAttributes {
                 MacOptions: self.mac_options,
                 SupportedPacketFilters: self.packet_filters,
                 MaxMulticastListSize: self.max_multicast,
-                MacAddressLength: MAC_ADDRESS_LENGTH as u16,
+                MacAddressLength: address_length,
                 PermanentMacAddress: padded(self.permanent_address),
                 CurrentMacAddress: padded(self.current_address),
                 RecvScaleCapabilities: ptr::null_mut(),

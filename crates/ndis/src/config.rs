@@ -90,13 +90,12 @@ impl Configuration<'_> {
             return None;
         }
         // SAFETY: on success NDIS gives a parameter that stays valid until the configuration is closed.
-        match unsafe { (*parameter).ParameterType } {
-            // SAFETY: of these types, the integer is the member in use.
-            NdisParameterInteger | NdisParameterHexInteger => {
-                Some(unsafe { (*parameter).ParameterData.IntegerData })
-            }
-            _ => None,
+        let kind = unsafe { (*parameter).ParameterType };
+        if kind != NdisParameterInteger && kind != NdisParameterHexInteger {
+            return None;
         }
+        // SAFETY: as above, and with these types the integer is the member in use.
+        Some(unsafe { (*parameter).ParameterData.IntegerData })
     }
 
     /// The address the user gave the adapter (keyword NetworkAddress), if it is one: 6 bytes, unicast, not all zero.

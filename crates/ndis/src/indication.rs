@@ -54,7 +54,8 @@ impl Handle {
             DestinationHandle: ptr::null_mut(),
             RequestId: ptr::null_mut(),
             StatusBuffer: ptr::from_ref(buffer).cast_mut().cast(),
-            StatusBufferSize: size_of::<T>() as ULONG,
+            // The structures indicated have a few hundred bytes at most.
+            StatusBufferSize: ULONG::try_from(size_of::<T>()).unwrap_or(0),
             Guid: GUID::default(),
             NdisReserved: [ptr::null_mut(); 4],
         };

@@ -4,8 +4,7 @@ use crate::attributes::Registration;
 use crate::driver::Driver;
 use crate::initialize::{Initialized, Initializing};
 use crate::irql::Irql;
-use crate::nbl::receive::ReturnedChain;
-use crate::nbl::send::{CancelId, SendChain};
+use crate::nbl::{CancelId, ReturnedChain, SendChain};
 use crate::oid::{Direct, OidCompletion, OidRequest, Regular, RequestId};
 use crate::pause::{Pause, PauseOutcome, Restart};
 use crate::pnp::PnpEvent;
@@ -67,7 +66,7 @@ pub trait Miniport: Sized + Send + Sync + 'static {
     fn oid_request<'r>(&self, request: OidRequest<'r, Regular>) -> OidCompletion<'r, Regular>;
 
     /// MiniportCancelOidRequest: complete the pended request of this id, if it is still there, with
-    /// [`PendedOid::cancel`](crate::PendedOid::cancel). IRQL <= DISPATCH_LEVEL.
+    /// [`PendedOid::cancel`](crate::oid::PendedOid::cancel). IRQL <= DISPATCH_LEVEL.
     fn cancel_oid_request(&self, id: RequestId) {
         let _ = id;
     }

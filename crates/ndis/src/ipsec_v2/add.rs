@@ -38,6 +38,7 @@ pub(super) unsafe fn add_list(
     mut add: impl FnMut(&SaRequest<'_>) -> Result<NonZeroUsize>,
 ) -> Result<()> {
     let bounds = Bounds::new(start, length);
+    #[allow(clippy::cast_ptr_alignment)] // checked with each element
     let first = start.cast::<IPSEC_OFFLOAD_V2_ADD_SA>();
     // SAFETY: the caller's contract.
     let count = unsafe {
@@ -115,6 +116,7 @@ pub(super) unsafe fn add_one(
     length: usize,
     add: impl FnOnce(&SaRequest<'_>) -> Result<NonZeroUsize>,
 ) -> Result<()> {
+    #[allow(clippy::cast_ptr_alignment)] // checked below
     let node = start.cast::<IPSEC_OFFLOAD_V2_ADD_SA_EX>();
     if length < ADD_SA_EX_SIZE {
         return Err(Status::INVALID_LENGTH);

@@ -56,15 +56,6 @@ impl DeleteSaList<'_> {
     }
 }
 
-impl<'a> IntoIterator for &'a DeleteSaList<'_> {
-    type Item = usize;
-    type IntoIter = DeleteSaHandles<'a>;
-
-    fn into_iter(self) -> DeleteSaHandles<'a> {
-        self.handles()
-    }
-}
-
 /// Iterator over the handles of a [`DeleteSaList`].
 #[derive(Clone, Debug)]
 pub struct DeleteSaHandles<'a> {

@@ -1,4 +1,4 @@
-//! The IPsecOV2 views of a direct OID request. They take set requests, as documented, and method requests too.
+//! The IPsecOV2 views of an OID request. NDIS sends these OIDs on the direct path. They take set requests, as documented, and method requests too.
 
 use core::num::NonZeroUsize;
 
@@ -11,7 +11,7 @@ use super::add::{ADD_SA_EX_SIZE, add_list, add_one};
 use super::delete::DeleteSaList;
 use super::sa::SaRequest;
 use super::update::UpdateSa;
-use crate::oid::{Applied, Direct, OidCompletion, OidKind, OidRequest};
+use crate::oid::{Applied, OidCompletion, OidKind, OidPath, OidRequest};
 use crate::status::{Result, Status};
 
 /// Bytes of an ADD_SA element without its key.
@@ -21,29 +21,26 @@ const DELETE_SA_SIZE: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1 
 /// The revision all four structures have.
 const REVISION: u8 = NDIS_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1;
 
-impl<'r> OidRequest<'r, Direct> {
+impl<'r, K: OidPath> OidRequest<'r, K> {
     /// Answers OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA: offers each element of the list to `add`, which gives the handle of the SA
     /// or why there is none. SUCCESS if any was added; failed elements get a NULL handle. A malformed list adds nothing.
     pub fn add_sa_list(
         self,
         add: impl FnMut(&SaRequest<'_>) -> Result<NonZeroUsize>,
-    ) -> OidCompletion<'r, Direct> {
+    ) -> OidCompletion<'r, K> {
         // SAFETY: the buffer is ours while the request is; its further elements are the caller's, alive and unchanged until the
         // request completes, as the interface of this OID has it.
         self.in_place(ADD_SA_SIZE, |start, length| unsafe { add_list(start, length, add) })
     }
 
     /// Answers OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX: offers the one SA to `add`, which gives its handle or why there is none.
-    pub fn add_sa_ex(
-        self,
-        add: impl FnOnce(&SaRequest<'_>) -> Result<NonZeroUsize>,
-    ) -> OidCompletion<'r, Direct> {
+    pub fn add_sa_ex(self, add: impl FnOnce(&SaRequest<'_>) -> Result<NonZeroUsize>) -> OidCompletion<'r, K> {
         // SAFETY: the buffer is ours while the request is.
         self.in_place(ADD_SA_EX_SIZE, |start, length| unsafe { add_one(start, length, add) })
     }
 
     /// Answers OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA.
-    pub fn update_sa(self, update: impl FnOnce(UpdateSa) -> Result<()>) -> OidCompletion<'r, Direct> {
+    pub fn update_sa(self, update: impl FnOnce(UpdateSa) -> Result<()>) -> OidCompletion<'r, K> {
         if !self.is_in_place() {
             return self.fail(Status::NOT_SUPPORTED);
         }
@@ -74,7 +71,7 @@ impl<'r> OidRequest<'r, Direct> {
     }
 
     /// All SAs of the list are deleted.
-    pub fn succeed_delete_sa(self) -> OidCompletion<'r, Direct> {
+    pub fn succeed_delete_sa(self) -> OidCompletion<'r, K> {
         self.conclude(DELETE_SA_SIZE, Ok(()))
     }
 
@@ -82,11 +79,7 @@ impl<'r> OidRequest<'r, Direct> {
         matches!(self.kind(), OidKind::Set | OidKind::Method)
     }
 
-    fn in_place(
-        self,
-        size: usize,
-        apply: impl FnOnce(*mut u8, usize) -> Result<()>,
-    ) -> OidCompletion<'r, Direct> {
+    fn in_place(self, size: usize, apply: impl FnOnce(*mut u8, usize) -> Result<()>) -> OidCompletion<'r, K> {
         if !self.is_in_place() {
             return self.fail(Status::NOT_SUPPORTED);
         }
@@ -98,15 +91,11 @@ impl<'r> OidRequest<'r, Direct> {
         self.conclude(size, result)
     }
 
-    fn conclude(self, size: usize, result: Result<()>) -> OidCompletion<'r, Direct> {
-        let mut request = self;
+    fn conclude(self, size: usize, result: Result<()>) -> OidCompletion<'r, K> {
+        let written = size.min(self.buffer().output);
         match result {
-            Ok(()) => {
-                let written = size.min(request.buffer().output);
-                request.record(Applied { read: size, revision: Some(REVISION) }, written);
-                request.finish_recorded(Status::SUCCESS)
-            }
-            Err(status) => request.fail(status),
+            Ok(()) => self.succeed(Applied { read: size, revision: Some(REVISION) }, written),
+            Err(status) => self.fail(status),
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Net buffer lists, owned. A list that NDIS gave us to send is completed once, whatever the driver does with the value; a
 //! buffer that was indicated cannot be touched until it is back.
 
-pub(crate) mod cursor;
+mod cursor;
 mod list;
-pub(crate) mod oob;
-pub(crate) mod receive;
-pub(crate) mod send;
+mod oob;
+mod receive;
+mod send;
 
+pub use cursor::{CopyError, NetBuffer, NetBuffers};
 pub(crate) use list::NblList;
+pub use oob::{ChecksumReceive, ChecksumSend, ChecksumVerdict, LargeSend, LargeSendVersion, VlanTag};
+pub use receive::{ReceiveBatch, ReceiveBuffer, ReceiveFlags, ReceiveOob, ReceivePool, ReturnedChain};
+pub use send::{CancelId, CompletedChain, SendChain, SendNbl};

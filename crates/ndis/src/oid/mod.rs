@@ -2,11 +2,13 @@
 
 mod fields;
 mod pended;
+mod queue;
 mod request;
 mod statistics;
 
 pub(crate) use fields::{checked_header, u8_at, u32_at, usize_at};
 pub use pended::PendedOid;
+pub use queue::PendedQueue;
 pub use request::{Applied, OidCompletion, OidKind, OidRequest, SetError};
 pub use statistics::Statistics;
 

@@ -36,6 +36,24 @@ impl<K: OidPath> PendedOid<K> {
         Self { raw, header, path: PhantomData }
     }
 
+    pub(super) fn header(&self) -> NonNull<Header> {
+        self.header
+    }
+
+    /// Gives the parts up to the caller.
+    pub(super) fn into_parts(self) -> (NonNull<NDIS_OID_REQUEST>, NonNull<Header>) {
+        let parts = (self.raw, self.header);
+        mem::forget(self);
+        parts
+    }
+
+    /// # Safety
+    ///
+    /// The parts came from [`into_parts`](Self::into_parts) of a value of this type, and this is the only one made of them.
+    pub(super) unsafe fn from_parts(raw: NonNull<NDIS_OID_REQUEST>, header: NonNull<Header>) -> Self {
+        Self { raw, header, path: PhantomData }
+    }
+
     /// The object identifier.
     #[must_use]
     pub fn oid(&self) -> NDIS_OID {

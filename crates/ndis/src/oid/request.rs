@@ -281,9 +281,10 @@ impl<'r, K: OidPath> OidRequest<'r, K> {
         }
     }
 
-    /// Ends the request with `status`, leaving the recorded counts as they are. For the layer's own views.
-    pub(crate) fn finish_recorded(self, status: Status) -> OidCompletion<'r, K> {
-        OidCompletion { status: status.as_final(), brand: PhantomData, path: PhantomData }
+    /// Ends the request in success, with the counts that it has.
+    pub(crate) fn succeed(mut self, applied: Applied, written: usize) -> OidCompletion<'r, K> {
+        self.record(applied, written);
+        OidCompletion { status: Status::SUCCESS, brand: PhantomData, path: PhantomData }
     }
 
     /// Refuses the request; byte counts are 0.
@@ -385,7 +386,7 @@ impl<'r, K: OidPath> OidRequest<'r, K> {
         self,
         apply: impl FnOnce(&[u8]) -> Result<A, SetError>,
     ) -> OidCompletion<'r, K> {
-        let mut request = self;
+        let request = self;
         if request.kind() != OidKind::Set {
             return request.fail(Status::NOT_SUPPORTED);
         }
@@ -394,8 +395,7 @@ impl<'r, K: OidPath> OidRequest<'r, K> {
         match apply(input) {
             Ok(applied) => {
                 let applied = applied.into();
-                request.record(Applied { read: applied.read.min(length), ..applied }, 0);
-                request.finish_recorded(Status::SUCCESS)
+                request.succeed(Applied { read: applied.read.min(length), ..applied }, 0)
             }
             Err(error) => request.fail_needed(error.status, error.needed),
         }

@@ -1,49 +1,91 @@
-//! [`PoolAlloc`]: non-paged pool as an allocator that may fail.
+//! Non-paged pool, as an allocator that may fail, and the owners of memory from it.
+
+mod arc;
 
 use core::alloc::{GlobalAlloc, Layout};
+use core::mem::MaybeUninit;
+use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
 
 use allocator_api2::alloc::{AllocError, Allocator};
 use ndis_sys::{
-    ExAllocatePool2, ExFreePoolWithTag, POOL_FLAG_NON_PAGED, POOL_FLAG_UNINITIALIZED, POOL_FLAGS,
+    ExAllocatePool2, ExFreePoolWithTag, POOL_FLAG_NON_PAGED, POOL_FLAG_UNINITIALIZED, POOL_FLAGS, ULONG,
 };
 
-/// Non-paged, non-executable pool under one tag. IRQL <= DISPATCH_LEVEL.
+pub use arc::PoolArc;
+
+use crate::status::Status;
+
+/// The tag of everything the layer and its driver allocate. Debuggers show it as `NdRs`.
+pub const POOL_TAG: ULONG = ULONG::from_le_bytes(*b"NdRs");
+
+/// Non-paged, non-executable pool. IRQL <= DISPATCH_LEVEL.
 ///
 /// Use it with the fallible constructors of `allocator_api2` (`Box::try_new_in`, `Vec::try_reserve_exact`); it never
 /// panics and never raises. The pool itself aligns to 16 bytes and no more (`[pool_flags]`; `POOL_FLAG_CACHE_ALIGNED` is
 /// best effort), so larger alignments are made by over-allocating.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolAlloc<const TAG: u32>;
+pub struct Pool;
 
-/// A pool tag from the four characters that debuggers show.
-#[must_use]
-pub const fn pool_tag(characters: [u8; 4]) -> u32 {
-    u32::from_le_bytes(characters)
+/// The pool is exhausted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl From<OutOfMemory> for Status {
+    /// RESOURCES.
+    fn from(_: OutOfMemory) -> Self {
+        Self::RESOURCES
+    }
 }
 
-/// Tag of what the layer itself allocates. Shows as `NdRs`.
-pub(crate) const LAYER_TAG: u32 = pool_tag(*b"NdRs");
+/// A box in pool memory. Make it with `Box::try_new_in` or [`try_init_box`].
+pub type PoolBox<T> = allocator_api2::boxed::Box<T, Pool>;
 
-/// The layer's own allocator.
-pub(crate) type LayerAlloc = PoolAlloc<LAYER_TAG>;
+/// A vector in pool memory. Reserve before pushing: `push` beyond the capacity is a panic when memory is out.
+pub type PoolVec<T> = allocator_api2::vec::Vec<T, Pool>;
+
+/// A vector without memory.
+#[must_use]
+pub const fn empty_vec<T>() -> PoolVec<T> {
+    PoolVec::new_in(Pool)
+}
+
+/// A box whose contents `init` makes in place, so that no copy of them stays elsewhere. `init` returns the initialised slot.
+///
+/// # Errors
+///
+/// [`OutOfMemory`], or `init`'s error; the memory is freed.
+///
+/// # Panics
+///
+/// If `init` returns a reference to something else than its slot, which takes leaking a `T`.
+pub fn try_init_box<T, E: From<OutOfMemory>>(
+    init: impl for<'a> FnOnce(&'a mut MaybeUninit<T>) -> Result<&'a mut T, E>,
+) -> Result<PoolBox<T>, E> {
+    let mut memory: PoolBox<MaybeUninit<T>> =
+        PoolBox::try_new_uninit_in(Pool).map_err(|AllocError| OutOfMemory)?;
+    let slot: *const T = memory.as_ptr();
+    let made: *const T = init(&mut memory)?;
+    assert!(ptr::eq(slot, made), "the slot is not what was initialised");
+    // SAFETY: `init` gave a `&mut T` to this very memory, which it had as uninitialised: so it is initialised now.
+    Ok(unsafe { memory.assume_init() })
+}
 
 /// What the pool guarantees on 64-bit Windows (MEMORY_ALLOCATION_ALIGNMENT).
 const POOL_ALIGNMENT: usize = 16;
 
-impl<const TAG: u32> PoolAlloc<TAG> {
+impl Pool {
     fn allocate_with(layout: Layout, flags: POOL_FLAGS) -> Option<NonNull<u8>> {
-        const { assert!(TAG != 0, "the pool refuses tag 0") };
         if layout.align() <= POOL_ALIGNMENT {
             // SAFETY: ExAllocatePool2 has no preconditions but IRQL <= DISPATCH_LEVEL for non-paged pool, at which
             // everything in this crate runs, and a non-zero tag. It returns null on failure without RAISE_ON_FAILURE.
-            let block = unsafe { ExAllocatePool2(flags | POOL_FLAG_NON_PAGED, layout.size(), TAG) };
+            let block = unsafe { ExAllocatePool2(flags | POOL_FLAG_NON_PAGED, layout.size(), POOL_TAG) };
             return NonNull::new(block.cast());
         }
         // Room for the alignment and, below the aligned address, for the address to free.
         let size = layout.size().checked_add(layout.align())?;
         // SAFETY: as above.
-        let block = unsafe { ExAllocatePool2(flags | POOL_FLAG_NON_PAGED, size, TAG) }.cast::<u8>();
+        let block = unsafe { ExAllocatePool2(flags | POOL_FLAG_NON_PAGED, size, POOL_TAG) }.cast::<u8>();
         let block = NonNull::new(block)?;
         // The block is aligned to 16, so the next multiple of a larger power of two above `block + 16` lies within
         // `block + align`: at least 16 bytes above the start and with `layout.size()` bytes behind it.
@@ -57,7 +99,7 @@ impl<const TAG: u32> PoolAlloc<TAG> {
 
     /// # Safety
     ///
-    /// `pointer` is from [`allocate_with`](Self::allocate_with) of the same `TAG` and a layout of the same alignment, and has
+    /// `pointer` is from [`allocate_with`](Self::allocate_with) of a layout of the same alignment, and has
     /// not been freed.
     unsafe fn free(pointer: NonNull<u8>, layout: Layout) {
         let block = if layout.align() <= POOL_ALIGNMENT {
@@ -67,7 +109,7 @@ impl<const TAG: u32> PoolAlloc<TAG> {
             unsafe { pointer.cast::<NonNull<u8>>().sub(1).read() }
         };
         // SAFETY: the block is an allocation of ExAllocatePool2 with this tag, not freed yet.
-        unsafe { ExFreePoolWithTag(block.as_ptr().cast(), TAG) };
+        unsafe { ExFreePoolWithTag(block.as_ptr().cast(), POOL_TAG) };
     }
 }
 
@@ -76,14 +118,14 @@ fn empty(layout: Layout) -> NonNull<[u8]> {
     NonNull::slice_from_raw_parts(NonNull::without_provenance(layout_align(layout)), 0)
 }
 
-fn layout_align(layout: Layout) -> core::num::NonZeroUsize {
+fn layout_align(layout: Layout) -> NonZeroUsize {
     // An alignment is a power of two, so the fallback is never taken.
-    core::num::NonZeroUsize::new(layout.align()).unwrap_or(core::num::NonZeroUsize::MIN)
+    NonZeroUsize::new(layout.align()).unwrap_or(NonZeroUsize::MIN)
 }
 
 // SAFETY: blocks stay valid until freed and do not depend on the allocator value, which is zero-sized and `Copy`: all
 // values of one type are the same allocator. `deallocate` gets the layout's alignment back.
-unsafe impl<const TAG: u32> Allocator for PoolAlloc<TAG> {
+unsafe impl Allocator for Pool {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if layout.size() == 0 {
             return Ok(empty(layout));
@@ -110,7 +152,7 @@ unsafe impl<const TAG: u32> Allocator for PoolAlloc<TAG> {
 }
 
 // SAFETY: as for `Allocator`; failure is a null pointer, never a panic.
-unsafe impl<const TAG: u32> GlobalAlloc for PoolAlloc<TAG> {
+unsafe impl GlobalAlloc for Pool {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::allocate_with(layout, POOL_FLAG_UNINITIALIZED).map_or(ptr::null_mut(), NonNull::as_ptr)
     }
