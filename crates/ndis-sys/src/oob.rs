@@ -161,7 +161,8 @@ bits! {
     HeaderInfoSet / with_HeaderInfoSet: 16, 1;
 }
 
-/// The SA of a send: `Transmit` of the C union. `[ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info]`
+/// The SA of a send: `Transmit` of the C union NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO.
+/// `[ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO_TRANSMIT {
@@ -169,7 +170,8 @@ pub struct NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO_TRANSMIT {
     pub OffloadHandle: PVOID,
 }
 
-/// The tunnel SA of a send with transport mode inside tunnel mode: `Transmit` of the C union.
+/// The tunnel SA of a send with transport mode inside tunnel mode: `Transmit` of the C union
+/// NDIS_IPSEC_OFFLOAD_V2_TUNNEL_NET_BUFFER_LIST_INFO.
 /// `[ns-ndis-_ndis_ipsec_offload_v2_tunnel_net_buffer_list_info]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]

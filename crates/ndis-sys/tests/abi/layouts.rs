@@ -122,7 +122,10 @@ impl Checker {
             "i16" | "u16" => 2,
             "i32" | "u32" => 4,
             "i64" | "u64" | "usize" => 8,
-            alias => self.c_size(&self.source.aliases[alias]),
+            alias => {
+                let target = self.source.aliases.get(alias).unwrap_or_else(|| panic!("{c_type} is unknown"));
+                self.c_size(target)
+            }
         }
     }
 }
