@@ -57,7 +57,7 @@ pub const NDIS_VERSION: (u8, u8) = (6, 30);
 ///
 /// # Invariants
 ///
-/// `state` is 0 (empty), [`BUSY`](Self::BUSY) (owned by the thread that loads or unloads), or the number of [`DriverRef`]s plus
+/// `state` is 0 (empty), `BUSY` (owned by the thread that loads or unloads), or the number of [`DriverRef`]s plus
 /// one (loaded: `driver` is initialised and is not moved or dropped). `handle` is written by the owner only.
 pub struct DriverCell<D> {
     state: AtomicUsize,

@@ -53,9 +53,34 @@ pub use config::Configuration;
 pub use driver::{Driver, DriverCell, DriverRef, DriverVersion, NDIS_VERSION, driver_entry};
 pub use indication::StatusIndication;
 pub use initialize::{Attributed, Initialized, Initializing};
+#[doc(no_inline)]
+pub use ipsec_v2::{
+    CryptoStatus, DeleteSaHandles, DeleteSaList, Endpoints, IpsecOperation, IpsecReceive, IpsecReceiveHeader,
+    IpsecSend, IpsecSendHeader, SaAlgorithm, SaAssociation, SaRequest, UpdateSa,
+};
 pub use irql::Irql;
+#[doc(no_inline)]
+pub use lock::{SpinLock, SpinLockGuard};
 pub use miniport::{HaltAction, Miniport, SendContext, ShutdownAction};
+#[doc(no_inline)]
+pub use nbl::{
+    CancelId, ChecksumReceive, ChecksumSend, ChecksumVerdict, CompletedChain, CopyError, LargeSend,
+    LargeSendVersion, NetBuffer, NetBuffers, ReceiveBatch, ReceiveBuffer, ReceiveFlags, ReceiveOob,
+    ReceivePool, ReturnedChain, SendChain, SendNbl, VlanTag,
+};
+#[doc(no_inline)]
+pub use offload::{
+    ChecksumIpv4, ChecksumIpv6, ChecksumSetting, EncapsulationFamily, IpsecOffload, IpsecSetting, LsoV1,
+    LsoV2Ipv4, LsoV2Ipv6, Offload, OffloadEncapsulation, OffloadParameters, OffloadSwitch, Toggle,
+};
+#[doc(no_inline)]
+pub use oid::{
+    Applied, Direct, OidCompletion, OidKind, OidPath, OidRequest, PendedOid, PendedQueue, Regular, RequestId,
+    SetError, Statistics,
+};
 pub use pause::{Pause, PauseOutcome, Restart};
 pub use pnp::PnpEvent;
+#[doc(no_inline)]
+pub use pool::{OutOfMemory, Pool, PoolArc, PoolBox, PoolVec, empty_vec, try_init_box};
 pub use reset::{Reset, ResetOutcome};
 pub use status::{Result, Status};

@@ -26,7 +26,7 @@ struct Link<T> {
 ///
 /// # Invariants
 ///
-/// From `head` on, requests are linked by the [`Link`]s in their MiniportReserved, `tail` being the last; each was taken out of a
+/// From `head` on, requests are linked by the `Link`s in their MiniportReserved, `tail` being the last; each was taken out of a
 /// [`PendedOid`] of the adapter of `header`, which is set unless the queue is empty.
 pub struct PendedQueue<K: OidPath, T: Copy> {
     list: SpinLock<List>,
