@@ -6,7 +6,8 @@
 //! the driver, so that a mistake there is not repeated here, and it is as strict as the stack: whatever is
 //! off is a typed failure ([`FrameError`], [`ReceiveFault`]), never repaired in silence.
 //!
-//! Nothing here touches NDIS: packets are bytes, out-of-band data are words.
+//! Packets are bytes here, and out-of-band data are words; what is sent and asked for goes through
+//! [`Adapter`](crate::adapter::Adapter).
 
 mod frame;
 mod receive;
@@ -18,9 +19,9 @@ mod split;
 pub use frame::{FrameError, Framed, ICV_LENGTH, IV_LENGTH, framed_length, header_word};
 pub use receive::{Indicated, ReceiveFault, Received, Receiver};
 pub use replay::ReplayWindow;
-pub use requests::{AddSaEx, AddSaList, DeleteSaList};
+pub use requests::{AddSaList, DeleteSaList, add_sa_ex, offload_handle};
 pub use sa::{Algorithm, Direction, KeyMaterial, OutboundSa, SaParameters};
-pub use split::{Layout, split};
+pub use split::split;
 
 /// Bytes of an Ethernet II header without a VLAN tag.
 pub const ETHERNET_HEADER_LENGTH: usize = 14;

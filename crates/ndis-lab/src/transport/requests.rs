@@ -1,131 +1,122 @@
-//! The information buffers of the direct OIDs that add and delete security associations.
+//! The direct OIDs that add and delete security associations.
 //!
-//! The lists are linked as the stack links them: each element in an allocation of its own, the first one
-//! in the request's information buffer, the others behind `Next`.
+//! The lists are linked as the stack links them: each element in memory of its own, the first one the
+//! request's information buffer, the others behind `Next`.
 
 use std::mem::offset_of;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ndis_sys::{
     IPSEC_OFFLOAD_V2_ADD_SA, IPSEC_OFFLOAD_V2_ADD_SA_EX, IPSEC_OFFLOAD_V2_ALGORITHM_INFO,
     IPSEC_OFFLOAD_V2_DELETE_SA, IPSEC_OFFLOAD_V2_ENDPOINTS, IPSEC_OFFLOAD_V2_INBOUND,
     IPSEC_OFFLOAD_V2_IPv4_ENDPOINTS, IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION,
-    IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE, IPsecOffloadV2Esp,
+    IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE, IPsecOffloadV2Esp, NDIS_HANDLE,
     NDIS_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1, NDIS_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1,
-    NDIS_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1, NDIS_OBJECT_HEADER, NDIS_OBJECT_TYPE_DEFAULT,
+    NDIS_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1, NDIS_OBJECT_HEADER, NDIS_OBJECT_TYPE_DEFAULT, NDIS_OID,
     NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1, NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1,
-    NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1,
+    NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
 };
 
 use super::{Direction, ICV_LENGTH, SaParameters};
+use crate::adapter::oid::{Keep, Oid, OidOutcome};
+use crate::error::LabError;
+use crate::packet::Memory;
 
-/// A structure followed by its key, in memory aligned as the structure is.
-#[derive(Debug)]
-struct WithKey {
-    words: Vec<u64>,
-    length: usize,
+/// Where the key lies in the buffer of ADD_SA_EX: behind the structure.
+const EX_KEY_OFFSET: usize = size_of::<IPSEC_OFFLOAD_V2_ADD_SA_EX>();
+
+/// `OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX`, a direct request: offload one SA in one direction.
+pub fn add_sa_ex(sa: &SaParameters, direction: Direction) -> Oid {
+    let mut add = IPSEC_OFFLOAD_V2_ADD_SA_EX::zeroed();
+    add.Header =
+        header(NDIS_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1, NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1);
+    add.NumExtHdrs = 1;
+    add.Flags = flags(direction);
+    add.Endpoints = endpoints(sa);
+    add.UdpEspEncapsulation = IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE;
+    add.SecAssoc[0] = association(sa);
+    add.KeyLength = length(sa.key.bytes());
+    add.KeyOffset = length_of(EX_KEY_OFFSET);
+    let mut bytes = vec![0; EX_KEY_OFFSET + sa.key.bytes().len()];
+    // SAFETY: the vector is as long as the structure and the key; writing it whole needs no alignment.
+    unsafe { bytes.as_mut_ptr().cast::<IPSEC_OFFLOAD_V2_ADD_SA_EX>().write_unaligned(add) };
+    bytes[EX_KEY_OFFSET..].copy_from_slice(sa.key.bytes());
+    Oid::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, bytes).direct()
 }
 
-impl WithKey {
-    /// `structure` with `key` at `key_offset`, which may lie in the structure's tail.
-    fn new<T: Copy>(structure: T, key_offset: usize, key: &[u8]) -> Self {
-        const { assert!(align_of::<T>() <= align_of::<u64>()) };
-        let length = key_offset + key.len();
-        let words = vec![0_u64; length.max(size_of::<T>()).div_ceil(size_of::<u64>())];
-        let mut this = Self { words, length };
-        let base = this.words.as_mut_ptr();
-        // SAFETY: the allocation is aligned for `T` and at least as long as `T`, and as `key_offset` and the key.
-        unsafe {
-            base.cast::<T>().write(structure);
-            base.cast::<u8>().add(key_offset).copy_from_nonoverlapping(key.as_ptr(), key.len());
+/// The handle in an answered ADD_SA_EX; 0 (NULL) if the miniport refused.
+pub fn offload_handle(outcome: &OidOutcome) -> usize {
+    let at = offset_of!(IPSEC_OFFLOAD_V2_ADD_SA_EX, OffloadHandle);
+    let bytes = outcome.buffer.get(at..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| usize::from_ne_bytes(*bytes))
+}
+
+/// Elements of a linked list, each in memory of its own.
+struct Elements {
+    memory: Vec<Memory>,
+    first_length: usize,
+}
+
+impl Keep for Elements {}
+
+impl Elements {
+    /// Links the elements through the pointer at `next`.
+    fn link(&self, next: usize) {
+        for pair in self.memory.windows(2) {
+            // SAFETY: `next` is the offset of the pointer in the structure that each element holds.
+            unsafe { pair[0].at::<*mut u8>(next).write(pair[1].at(0)) };
         }
-        this
     }
 
-    /// The pointer-sized field at `offset`.
-    fn pointer_at(&self, offset: usize) -> usize {
-        assert!(offset + size_of::<usize>() <= self.words.len() * size_of::<u64>());
-        // SAFETY: the field lies in the allocation, and initialised bytes are a number.
-        unsafe { self.words.as_ptr().cast::<u8>().add(offset).cast::<usize>().read_unaligned() }
-    }
-
-    /// Writes the pointer-sized field at `offset`.
-    fn set_pointer_at(&mut self, offset: usize, value: *mut u8) {
-        assert!(offset + size_of::<usize>() <= self.words.len() * size_of::<u64>());
-        // SAFETY: the field lies in the allocation.
-        unsafe { self.words.as_mut_ptr().cast::<u8>().add(offset).cast::<*mut u8>().write_unaligned(value) }
-    }
-
-    fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.words.as_mut_ptr().cast()
+    fn request(self: &Arc<Self>, oid: NDIS_OID) -> Option<Oid> {
+        let first = self.memory.first()?;
+        Some(Oid::raw_set(oid, first.address(), self.first_length, self.clone()).direct())
     }
 }
 
-/// The buffer of `OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX`: one SA, its key behind it.
-#[derive(Debug)]
-pub struct AddSaEx(WithKey);
-
-impl AddSaEx {
-    /// Asks for `sa` to be offloaded in one direction.
-    pub fn new(sa: &SaParameters, direction: Direction) -> Self {
-        let mut add = IPSEC_OFFLOAD_V2_ADD_SA_EX::zeroed();
-        add.Header = header(
-            NDIS_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1,
-            NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1,
-        );
-        add.NumExtHdrs = 1;
-        add.Flags = flags(direction);
-        add.Endpoints = endpoints(sa);
-        add.UdpEspEncapsulation = IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE;
-        add.SecAssoc[0] = association(sa);
-        add.KeyLength = length(sa.key.bytes());
-        let key_offset = size_of::<IPSEC_OFFLOAD_V2_ADD_SA_EX>();
-        add.KeyOffset = length_of(key_offset);
-        Self(WithKey::new(add, key_offset, sa.key.bytes()))
-    }
-
-    /// The information buffer and its length. Valid while this value is neither moved out of nor dropped.
-    pub fn buffer(&mut self) -> (*mut u8, usize) {
-        (self.0.as_mut_ptr(), self.0.length)
-    }
-
-    /// The handle that the miniport wrote; 0 (NULL) before that, and when it refused.
-    pub fn handle(&self) -> usize {
-        self.0.pointer_at(offset_of!(IPSEC_OFFLOAD_V2_ADD_SA_EX, OffloadHandle))
-    }
+fn memory(length: usize) -> Result<Memory, LabError> {
+    Memory::zeroed(length).ok_or(LabError::Invalid("the host has no memory left"))
 }
 
-/// The buffers of `OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA`: a linked list of SAs.
-#[derive(Debug)]
-pub struct AddSaList(Vec<WithKey>);
+/// `OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA`: a linked list of SAs.
+pub struct AddSaList(Arc<Elements>);
 
 impl AddSaList {
-    /// Asks for all of `sas`, in that order.
-    pub fn new<'a>(sas: impl IntoIterator<Item = (&'a SaParameters, Direction)>) -> Self {
-        let mut nodes: Vec<WithKey> = sas.into_iter().map(|(sa, direction)| node(sa, direction)).collect();
-        for index in (1..nodes.len()).rev() {
-            let next = nodes[index].as_mut_ptr();
-            nodes[index - 1].set_pointer_at(offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, Next), next);
+    /// A list of all of `sas`, in that order.
+    ///
+    /// # Errors
+    /// [`LabError::Invalid`] if the host has no memory left.
+    pub fn new<'a>(sas: impl IntoIterator<Item = (&'a SaParameters, Direction)>) -> Result<Self, LabError> {
+        let mut elements = Elements { memory: Vec::new(), first_length: 0 };
+        for (sa, direction) in sas {
+            let (memory, length) = element(sa, direction)?;
+            if elements.memory.is_empty() {
+                elements.first_length = length;
+            }
+            elements.memory.push(memory);
         }
-        Self(nodes)
+        elements.link(offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, Next));
+        Ok(Self(Arc::new(elements)))
     }
 
-    /// The first element, which is the information buffer, and its length; `None` for an empty list.
-    pub fn buffer(&mut self) -> Option<(*mut u8, usize)> {
-        self.0.first_mut().map(|node| (node.as_mut_ptr(), node.length))
+    /// The direct request; `None` for an empty list.
+    pub fn request(&self) -> Option<Oid> {
+        self.0.request(OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA)
     }
 
-    /// The handles that the miniport wrote, in the list's order; 0 (NULL) for what it did not take.
+    /// The handles that the miniport wrote, in the list's order; 0 (NULL) for what it did not take. To be
+    /// called when the request has ended.
     pub fn handles(&self) -> Vec<usize> {
-        self.0
-            .iter()
-            .map(|node| node.pointer_at(offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, OffloadHandle)))
-            .collect()
+        let at = offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, OffloadHandle);
+        // SAFETY: each element holds the structure, and nobody writes to it when the request has ended.
+        self.0.memory.iter().map(|memory| unsafe { memory.at::<NDIS_HANDLE>(at).read() }.addr()).collect()
     }
 }
 
-/// One element of the list, with `Next` still NULL.
-fn node(sa: &SaParameters, direction: Direction) -> WithKey {
+/// One element of the list with `Next` still NULL, and its length: the key starts within the structure.
+fn element(sa: &SaParameters, direction: Direction) -> Result<(Memory, usize), LabError> {
     let mut add = IPSEC_OFFLOAD_V2_ADD_SA::zeroed();
     add.Header =
         header(NDIS_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1, NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1);
@@ -134,37 +125,51 @@ fn node(sa: &SaParameters, direction: Direction) -> WithKey {
     add.Endpoints = endpoints(sa);
     add.UdpEspEncapsulation = IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE;
     add.SecAssoc[0] = association(sa);
-    add.KeyLength = length(sa.key.bytes());
-    WithKey::new(add, offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, KeyData), sa.key.bytes())
+    let key = sa.key.bytes();
+    add.KeyLength = length(key);
+    let key_offset = offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, KeyData);
+    let length = key_offset + key.len();
+    let memory = memory(length.max(size_of::<IPSEC_OFFLOAD_V2_ADD_SA>()))?;
+    // SAFETY: the memory is aligned for the structure, and as long as it, and as the key at its offset.
+    unsafe {
+        memory.at::<IPSEC_OFFLOAD_V2_ADD_SA>(0).write(add);
+        memory.at::<u8>(key_offset).copy_from_nonoverlapping(key.as_ptr(), key.len());
+    }
+    Ok((memory, length))
 }
 
-/// The buffers of `OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA`: a linked list of handles.
-#[derive(Debug)]
-pub struct DeleteSaList(Vec<IPSEC_OFFLOAD_V2_DELETE_SA>);
+/// `OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA`: a linked list of handles.
+pub struct DeleteSaList(Arc<Elements>);
 
 impl DeleteSaList {
-    /// Asks for the deletion of all `handles`, in that order.
-    pub fn new(handles: &[usize]) -> Self {
-        let mut nodes = vec![IPSEC_OFFLOAD_V2_DELETE_SA::zeroed(); handles.len()];
-        let base = nodes.as_mut_ptr();
-        for (index, handle) in handles.iter().enumerate() {
-            let next =
-                if index + 1 < handles.len() { base.wrapping_add(index + 1) } else { std::ptr::null_mut() };
-            nodes[index] = IPSEC_OFFLOAD_V2_DELETE_SA {
+    /// A list of all `handles`, in that order.
+    ///
+    /// # Errors
+    /// [`LabError::Invalid`] if the host has no memory left.
+    pub fn new(handles: &[usize]) -> Result<Self, LabError> {
+        let length = size_of::<IPSEC_OFFLOAD_V2_DELETE_SA>();
+        let mut elements = Elements { memory: Vec::with_capacity(handles.len()), first_length: length };
+        for handle in handles {
+            let memory = memory(length)?;
+            let delete = IPSEC_OFFLOAD_V2_DELETE_SA {
                 Header: header(
                     NDIS_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1,
                     NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1,
                 ),
-                Next: next,
+                Next: std::ptr::null_mut(),
                 OffloadHandle: std::ptr::without_provenance_mut(*handle),
             };
+            // SAFETY: the memory is aligned for the structure and as long.
+            unsafe { memory.at::<IPSEC_OFFLOAD_V2_DELETE_SA>(0).write(delete) };
+            elements.memory.push(memory);
         }
-        Self(nodes)
+        elements.link(offset_of!(IPSEC_OFFLOAD_V2_DELETE_SA, Next));
+        Ok(Self(Arc::new(elements)))
     }
 
-    /// The first element, which is the information buffer, and its length; `None` for an empty list.
-    pub fn buffer(&mut self) -> Option<(*mut u8, usize)> {
-        (!self.0.is_empty()).then(|| (self.0.as_mut_ptr().cast(), size_of::<IPSEC_OFFLOAD_V2_DELETE_SA>()))
+    /// The direct request; `None` for an empty list.
+    pub fn request(&self) -> Option<Oid> {
+        self.0.request(OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA)
     }
 }
 
@@ -245,22 +250,32 @@ mod tests {
         }
     }
 
-    fn bytes(buffer: (*mut u8, usize)) -> Vec<u8> {
-        // SAFETY: the buffers under test are that long, and initialised.
-        unsafe { std::slice::from_raw_parts(buffer.0, buffer.1) }.to_vec()
+    /// The bytes of a list's elements, in the order of `Next` (at offset 8 of both structures).
+    fn walk(elements: &Elements, length: impl Fn(usize) -> usize) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        let mut at = elements.memory.first().map_or(std::ptr::null_mut(), |memory| memory.at::<u8>(0));
+        while !at.is_null() {
+            // SAFETY: an element's memory, as long as the test says it was made.
+            unsafe {
+                found.push(std::slice::from_raw_parts(at, length(found.len())).to_vec());
+                at = at.add(8).cast::<*mut u8>().read_unaligned();
+            }
+        }
+        found
     }
 
     #[test]
     fn add_sa_ex_is_laid_out_as_the_documents_say() {
         for algorithm in Algorithm::ALL {
             let sa = sa(algorithm, 9);
-            let mut add = AddSaEx::new(&sa, Direction::Inbound);
-            let bytes = bytes(add.buffer());
+            let oid = add_sa_ex(&sa, Direction::Inbound);
+            assert_eq!((oid.oid, oid.direct), (0xFC03_0205, true));
+            let bytes = oid.input;
             let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
             assert_eq!(bytes[..4], [0x80, 1, 170, 0]);
             assert_eq!((word(4), word(8)), (1, 1));
             assert_eq!(bytes[12..20], [10, 0, 0, 1, 10, 0, 0, 9]);
-            assert_eq!(add.handle(), 0);
+            assert_eq!(bytes[48..56], [0; 8]);
             assert_eq!(word(64), 2);
             assert_eq!(bytes[68..72], [1, 2, 3, 4]);
             assert_eq!(word(88), algorithm.identifier());
@@ -274,36 +289,30 @@ mod tests {
     #[test]
     fn an_add_sa_list_is_linked_in_order_with_the_keys_inline() {
         let sas = [sa(Algorithm::AesGcm128, 1), sa(Algorithm::AesGcm192, 2), sa(Algorithm::AesGcm256, 3)];
-        let mut list = AddSaList::new(sas.iter().map(|sa| (sa, Direction::Outbound)));
+        let list = AddSaList::new(sas.iter().map(|sa| (sa, Direction::Outbound))).unwrap();
         assert_eq!(list.handles(), [0; 3]);
-        let (mut at, _) = list.buffer().unwrap();
-        for (index, sa) in sas.iter().enumerate() {
-            let bytes = bytes((at, 168 + sa.key.bytes().len()));
+        assert!(list.request().unwrap().direct);
+        let elements = walk(&list.0, |index| 168 + sas[index].key.bytes().len());
+        assert_eq!(elements.len(), sas.len());
+        for (bytes, sa) in elements.iter().zip(&sas) {
             assert_eq!(bytes[..4], [0x80, 1, 169, 0]);
             assert_eq!(bytes[20..24], [0; 4]);
             assert_eq!(bytes[28..32], sa.destination.octets());
             assert_eq!(bytes[168..], *sa.key.bytes());
-            // SAFETY: an element of the list; `Next` is at offset 8.
-            at = unsafe { at.add(8).cast::<*mut u8>().read_unaligned() };
-            assert_eq!(at.is_null(), index + 1 == sas.len());
         }
-        assert!(AddSaList::new([]).buffer().is_none());
+        assert!(AddSaList::new([]).unwrap().request().is_none());
     }
 
     #[test]
     fn a_delete_sa_list_names_every_handle_once() {
-        let handles = [3, 1, 2];
-        let mut list = DeleteSaList::new(&handles);
-        let (mut at, length) = list.buffer().unwrap();
-        assert_eq!(length, 24);
-        for (index, handle) in handles.iter().enumerate() {
-            let bytes = bytes((at, 24));
+        let handles = [3_usize, 1, 2];
+        let list = DeleteSaList::new(&handles).unwrap();
+        let elements = walk(&list.0, |_| 24);
+        assert_eq!(elements.len(), handles.len());
+        for (bytes, handle) in elements.iter().zip(handles) {
             assert_eq!(bytes[..4], [0x80, 1, 24, 0]);
-            assert_eq!(usize::from_ne_bytes(bytes[16..24].try_into().unwrap()), *handle);
-            // SAFETY: as above.
-            at = unsafe { at.add(8).cast::<*mut u8>().read_unaligned() };
-            assert_eq!(at.is_null(), index + 1 == handles.len());
+            assert_eq!(bytes[16..24], handle.to_ne_bytes());
         }
-        assert!(DeleteSaList::new(&[]).buffer().is_none());
+        assert!(DeleteSaList::new(&[]).unwrap().request().is_none());
     }
 }

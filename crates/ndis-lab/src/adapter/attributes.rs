@@ -1,0 +1,444 @@
+//! Miniport attributes: what NdisMSetMiniportAttributes accepts, and a deep copy of what was set.
+
+use std::ops::Deref;
+use std::slice;
+
+use ndis_sys::{
+    NDIS_MINIPORT_ADAPTER_ATTRIBUTES, NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES,
+    NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES, NDIS_OBJECT_HEADER, NDIS_OFFLOAD, NDIS_OID,
+    NDIS_PM_CAPABILITIES, NDIS_STATUS,
+};
+
+use super::AdapterCore;
+use crate::machine::Machine;
+use crate::rules;
+
+/// A type, revision and size that belong together, from `NDIS_SIZEOF_x_REVISION_n`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
+    pub(crate) kind: u8,
+    pub(crate) revision: u8,
+    pub(crate) size: u16,
+}
+
+macro_rules! shapes {
+    ($($constant:ident = $name:literal, $kind:ident, [$($revision:ident / $size:ident),+];)*) => {
+        $(
+            #[doc = concat!("The revisions of ", $name, ", oldest first.")]
+            pub(crate) const $constant: &[Shape] = &[$(Shape {
+                name: $name,
+                kind: ndis_sys::$kind,
+                revision: ndis_sys::$revision,
+                size: ndis_sys::$size,
+            }),+];
+        )*
+    };
+}
+
+shapes! {
+    CHARACTERISTICS = "NDIS_MINIPORT_DRIVER_CHARACTERISTICS", NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS, [
+        NDIS_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_1 / NDIS_SIZEOF_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_1,
+        NDIS_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2 / NDIS_SIZEOF_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2
+    ];
+    REGISTRATION = "NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES, [
+        NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_1,
+        NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_2 / NDIS_SIZEOF_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_2
+    ];
+    GENERAL = "NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES, [
+        NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_1,
+        NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_2 / NDIS_SIZEOF_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_2
+    ];
+    OFFLOAD = "NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES, [
+        NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES_REVISION_1
+    ];
+    HARDWARE_ASSIST = "NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES, [
+        NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_1,
+        NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_2 / NDIS_SIZEOF_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_2,
+        NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_3 / NDIS_SIZEOF_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_3
+    ];
+    NDIS_OFFLOAD_SHAPES = "NDIS_OFFLOAD", NDIS_OBJECT_TYPE_OFFLOAD, [
+        NDIS_OFFLOAD_REVISION_1 / NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_1,
+        NDIS_OFFLOAD_REVISION_2 / NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_2,
+        NDIS_OFFLOAD_REVISION_3 / NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3
+    ];
+    PM_CAPABILITIES = "NDIS_PM_CAPABILITIES", NDIS_OBJECT_TYPE_DEFAULT, [
+        NDIS_PM_CAPABILITIES_REVISION_1 / NDIS_SIZEOF_NDIS_PM_CAPABILITIES_REVISION_1,
+        NDIS_PM_CAPABILITIES_REVISION_2 / NDIS_SIZEOF_NDIS_PM_CAPABILITIES_REVISION_2
+    ];
+    LINK_STATE = "NDIS_LINK_STATE", NDIS_OBJECT_TYPE_DEFAULT, [
+        NDIS_LINK_STATE_REVISION_1 / NDIS_SIZEOF_LINK_STATE_REVISION_1
+    ];
+    STATUS_INDICATION = "NDIS_STATUS_INDICATION", NDIS_OBJECT_TYPE_STATUS_INDICATION, [
+        NDIS_STATUS_INDICATION_REVISION_1 / NDIS_SIZEOF_STATUS_INDICATION_REVISION_1
+    ];
+    CONFIGURATION_OBJECT = "NDIS_CONFIGURATION_OBJECT", NDIS_OBJECT_TYPE_CONFIGURATION_OBJECT, [
+        NDIS_CONFIGURATION_OBJECT_REVISION_1 / NDIS_SIZEOF_CONFIGURATION_OBJECT_REVISION_1
+    ];
+    LIST_POOL = "NET_BUFFER_LIST_POOL_PARAMETERS", NDIS_OBJECT_TYPE_DEFAULT, [
+        NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1 / NDIS_SIZEOF_NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1
+    ];
+    BUFFER_POOL = "NET_BUFFER_POOL_PARAMETERS", NDIS_OBJECT_TYPE_DEFAULT, [
+        NET_BUFFER_POOL_PARAMETERS_REVISION_1 / NDIS_SIZEOF_NET_BUFFER_POOL_PARAMETERS_REVISION_1
+    ];
+    TIMER = "NDIS_TIMER_CHARACTERISTICS", NDIS_OBJECT_TYPE_TIMER_CHARACTERISTICS, [
+        NDIS_TIMER_CHARACTERISTICS_REVISION_1 / NDIS_SIZEOF_TIMER_CHARACTERISTICS_REVISION_1
+    ];
+}
+
+/// What is wrong with a header, or the revision that it has.
+pub(crate) fn check(header: NDIS_OBJECT_HEADER, shapes: &[Shape], at_least: u8) -> Result<Shape, String> {
+    let NDIS_OBJECT_HEADER { Type, Revision, Size } = header;
+    let found = format!("type {Type:#x}, revision {Revision}, size {Size}");
+    let exact = shapes.iter().find(|s| s.kind == Type && s.revision == Revision && s.size == Size);
+    match exact {
+        Some(shape) if shape.revision >= at_least => Ok(*shape),
+        _ => {
+            let want: Vec<_> = shapes
+                .iter()
+                .filter(|s| s.revision >= at_least)
+                .map(|s| format!("type {:#x}, revision {}, size {}", s.kind, s.revision, s.size))
+                .collect();
+            let name = shapes.first().map_or("structure", |s| s.name);
+            Err(format!("{name} has {found}; expected {}", want.join(", or ")))
+        }
+    }
+}
+
+/// Registration attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegistrationAttributes {
+    /// Revision that the driver used.
+    pub revision: u8,
+    /// `AttributeFlags`.
+    pub flags: u32,
+    /// `CheckForHangTimeInSeconds`.
+    pub check_for_hang_seconds: u32,
+    /// `InterfaceType`.
+    pub interface_type: i32,
+}
+
+/// General attributes; the structure's own fields are reached by dereference, its pointers are null
+/// here and their contents in the fields of this type.
+#[derive(Debug, Clone)]
+pub struct GeneralAttributes {
+    raw: NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES,
+    /// `SupportedOidList`.
+    pub supported_oids: Vec<NDIS_OID>,
+    /// `PowerManagementCapabilitiesEx`.
+    pub power_management: Option<NDIS_PM_CAPABILITIES>,
+    /// Whether `RecvScaleCapabilities` was given.
+    pub receive_scaling: bool,
+}
+
+// SAFETY: the pointers of `raw` are null.
+unsafe impl Send for GeneralAttributes {}
+// SAFETY: as above.
+unsafe impl Sync for GeneralAttributes {}
+
+impl Deref for GeneralAttributes {
+    type Target = NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES;
+    fn deref(&self) -> &Self::Target {
+        &self.raw
+    }
+}
+
+impl GeneralAttributes {
+    /// The current MAC address.
+    pub fn current_address(&self) -> &[u8] {
+        &self.raw.CurrentMacAddress[..usize::from(self.raw.MacAddressLength).min(32)]
+    }
+
+    /// The permanent MAC address.
+    pub fn permanent_address(&self) -> &[u8] {
+        &self.raw.PermanentMacAddress[..usize::from(self.raw.MacAddressLength).min(32)]
+    }
+}
+
+/// Offload attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffloadAttributes {
+    /// `DefaultOffloadConfiguration`: what is in force.
+    pub default: NDIS_OFFLOAD,
+    /// `HardwareOffloadCapabilities`: what the device can do.
+    pub hardware: NDIS_OFFLOAD,
+}
+
+/// All attributes of an initialised adapter.
+#[derive(Debug, Clone)]
+pub struct Attributes {
+    /// Registration attributes.
+    pub registration: RegistrationAttributes,
+    /// General attributes.
+    pub general: GeneralAttributes,
+    /// Offload attributes, if the adapter offloads anything.
+    pub offload: Option<OffloadAttributes>,
+    /// Whether hardware assist attributes were set.
+    pub hardware_assist: bool,
+}
+
+/// Attributes as they come in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Collected {
+    pub(crate) registration: Option<RegistrationAttributes>,
+    pub(crate) general: Option<GeneralAttributes>,
+    pub(crate) offload: Option<OffloadAttributes>,
+    pub(crate) hardware_assist: bool,
+}
+
+impl Collected {
+    pub(crate) fn complete(&self) -> Option<Attributes> {
+        Some(Attributes {
+            registration: self.registration?,
+            general: self.general.clone()?,
+            offload: self.offload,
+            hardware_assist: self.hardware_assist,
+        })
+    }
+}
+
+/// The lowest revision that a driver of this NDIS version may use, per structure
+/// `[version-information-requirements-for-ndis-drivers]`.
+fn least(minor: u8, kind: u8) -> u8 {
+    match kind {
+        ndis_sys::NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES if minor >= 20 => 2,
+        ndis_sys::NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES => match minor {
+            30.. => 3,
+            20.. => 2,
+            _ => 1,
+        },
+        ndis_sys::NDIS_OBJECT_TYPE_OFFLOAD => match minor {
+            30.. => 3,
+            1.. => 2,
+            0 => 1,
+        },
+        ndis_sys::NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS if minor >= 1 => 2,
+        _ => 1,
+    }
+}
+
+/// Checks the characteristics' header for the NDIS version that they register.
+pub(crate) fn check_characteristics(header: NDIS_OBJECT_HEADER, minor: u8) -> Result<Shape, String> {
+    check(header, CHARACTERISTICS, least(minor, ndis_sys::NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS))
+}
+
+impl Machine {
+    fn attribute_error(&self, rule: &'static crate::rules::Rule, detail: String) -> NDIS_STATUS {
+        self.violate(rule, detail);
+        ndis_sys::NDIS_STATUS_BAD_CHARACTERISTICS
+    }
+
+    /// `NdisMSetMiniportAttributes`.
+    ///
+    /// # Safety
+    /// `attributes` points to a structure as large as its header says.
+    pub(crate) unsafe fn set_attributes(
+        &self,
+        adapter: &AdapterCore,
+        attributes: *const NDIS_MINIPORT_ADAPTER_ATTRIBUTES,
+    ) -> NDIS_STATUS {
+        // Acquire: pairs with the store in `initialize`.
+        if !adapter.initializing.load(std::sync::atomic::Ordering::Acquire) {
+            return self.attribute_error(
+                rules::ATTRIBUTE_ORDER,
+                "attributes are set outside of MiniportInitializeEx".into(),
+            );
+        }
+        // SAFETY: every attribute structure starts with a header.
+        let header = unsafe { (*attributes).Header };
+        let collected = adapter.attributes.lock().clone();
+        let minor = adapter.driver.minor();
+        let order = |ok: bool, what: &str| if ok { Ok(()) } else { Err(what.to_owned()) };
+        let (shapes, ordered) = match header.Type {
+            t if t == REGISTRATION[0].kind => (
+                REGISTRATION,
+                order(collected.registration.is_none(), "registration attributes are set twice"),
+            ),
+            t if t == GENERAL[0].kind => {
+                let first = collected.registration.is_some()
+                    && collected.offload.is_none()
+                    && !collected.hardware_assist;
+                let text = "general attributes come after registration, before all others, and once";
+                (GENERAL, order(first && collected.general.is_none(), text))
+            }
+            t if t == OFFLOAD[0].kind => {
+                let ok = collected.general.is_some() && collected.offload.is_none();
+                (OFFLOAD, order(ok, "offload attributes come after general ones, and once"))
+            }
+            t if t == HARDWARE_ASSIST[0].kind => {
+                let ok = collected.general.is_some() && !collected.hardware_assist;
+                (HARDWARE_ASSIST, order(ok, "hardware assist attributes come after general ones, and once"))
+            }
+            other => {
+                return self
+                    .attribute_error(rules::ATTRIBUTE_HEADER, format!("no attributes have type {other:#x}"));
+            }
+        };
+        if let Err(text) = ordered {
+            return self.attribute_error(rules::ATTRIBUTE_ORDER, text);
+        }
+        if let Err(text) = check(header, shapes, least(minor, header.Type)) {
+            return self.attribute_error(rules::ATTRIBUTE_HEADER, text);
+        }
+        if self.fault(0, 0) {
+            return ndis_sys::NDIS_STATUS_RESOURCES;
+        }
+        let mut collected = collected;
+        // SAFETY: the header was checked, so the structure is the one that its type names; the
+        // pointers in it are the driver's, for this call.
+        let result = unsafe {
+            match header.Type {
+                t if t == REGISTRATION[0].kind => {
+                    let raw = (*attributes).RegistrationAttributes;
+                    adapter.set_context(raw.MiniportAdapterContext as usize);
+                    collected.registration = Some(RegistrationAttributes {
+                        revision: header.Revision,
+                        flags: raw.AttributeFlags,
+                        check_for_hang_seconds: raw.CheckForHangTimeInSeconds,
+                        interface_type: raw.InterfaceType,
+                    });
+                    if raw.MiniportAdapterContext.is_null() {
+                        Err((rules::ATTRIBUTE_CONTENT, "MiniportAdapterContext is NULL".to_owned()))
+                    } else if raw.CheckForHangTimeInSeconds % 2 == 1 {
+                        Err((rules::ATTRIBUTE_CONTENT, "CheckForHangTimeInSeconds is odd".to_owned()))
+                    } else {
+                        Ok(())
+                    }
+                }
+                t if t == GENERAL[0].kind => {
+                    // The part that the driver's revision has; the rest stays zero.
+                    let mut raw: NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES = std::mem::zeroed();
+                    std::ptr::copy_nonoverlapping(
+                        attributes.cast::<u8>(),
+                        (&raw mut raw).cast(),
+                        usize::from(header.Size),
+                    );
+                    self.copy_general(raw, minor).map(|general| collected.general = Some(general))
+                }
+                t if t == OFFLOAD[0].kind => self
+                    .copy_offload(&(*attributes).OffloadAttributes, minor)
+                    .map(|offload| collected.offload = Some(offload)),
+                _ => {
+                    collected.hardware_assist = true;
+                    Ok(())
+                }
+            }
+        };
+        match result {
+            Ok(()) => {
+                *adapter.attributes.lock() = collected;
+                ndis_sys::NDIS_STATUS_SUCCESS
+            }
+            Err((rule, text)) => self.attribute_error(rule, text),
+        }
+    }
+
+    /// # Safety
+    /// The pointers of `raw` are null or lead to what they stand for.
+    unsafe fn copy_general(
+        &self,
+        mut raw: NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES,
+        minor: u8,
+    ) -> Result<GeneralAttributes, (&'static crate::rules::Rule, String)> {
+        let content = |text: &str| Err((rules::ATTRIBUTE_CONTENT, text.to_owned()));
+        if raw.SupportedOidList.is_null()
+            || raw.SupportedOidListLength == 0
+            || !raw.SupportedOidListLength.is_multiple_of(4)
+        {
+            return content(
+                "SupportedOidList is empty, or SupportedOidListLength is no number of bytes of whole OIDs",
+            );
+        }
+        if raw.MacAddressLength > 32 {
+            return content("MacAddressLength is above NDIS_MAX_PHYS_ADDRESS_LENGTH");
+        }
+        if raw.MediaType == ndis_sys::NdisMedium802_3 {
+            if raw.MacAddressLength != 6 {
+                return content("an Ethernet adapter has MacAddressLength 6");
+            }
+            if raw.CurrentMacAddress[0] & 1 == 1 || raw.PermanentMacAddress[0] & 1 == 1 {
+                return content("a MAC address is a group address");
+            }
+        }
+        if raw.LookaheadSize > raw.MtuSize {
+            self.violate(rules::ATTRIBUTE_CONTENT, "LookaheadSize is above MtuSize");
+        }
+        if raw.MacOptions & ndis_sys::NDIS_MAC_OPTION_8021P_PRIORITY == 0 {
+            self.violate(rules::ATTRIBUTE_CONTENT, "MacOptions lack NDIS_MAC_OPTION_8021P_PRIORITY");
+        }
+        if minor >= 20 && raw.PowerManagementCapabilitiesEx.is_null() {
+            return content("PowerManagementCapabilitiesEx is NULL");
+        }
+        if minor >= 20 && !raw.PowerManagementCapabilities.is_null() {
+            self.violate(
+                rules::ATTRIBUTE_CONTENT,
+                "PowerManagementCapabilities is not NULL; 6.20 and later use the Ex member",
+            );
+        }
+        // SAFETY: the caller vouches for the pointers; NULL was excluded.
+        let (oids, power) = unsafe {
+            let count = raw.SupportedOidListLength as usize / 4;
+            let oids = slice::from_raw_parts(raw.SupportedOidList, count).to_vec();
+            let power = raw.PowerManagementCapabilitiesEx.as_ref().copied();
+            (oids, power)
+        };
+        if let Some(power) = power {
+            let least = if minor >= 30 { 2 } else { 1 };
+            check(power.Header, PM_CAPABILITIES, least).map_err(|text| (rules::ATTRIBUTE_HEADER, text))?;
+        }
+        let receive_scaling = !raw.RecvScaleCapabilities.is_null();
+        raw.SupportedOidList = std::ptr::null_mut();
+        raw.PowerManagementCapabilities = std::ptr::null_mut();
+        raw.PowerManagementCapabilitiesEx = std::ptr::null_mut();
+        raw.RecvScaleCapabilities = std::ptr::null_mut();
+        Ok(GeneralAttributes { raw, supported_oids: oids, power_management: power, receive_scaling })
+    }
+
+    /// # Safety
+    /// The pointers of `raw` are null or lead to what they stand for.
+    unsafe fn copy_offload(
+        &self,
+        raw: &NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES,
+        minor: u8,
+    ) -> Result<OffloadAttributes, (&'static crate::rules::Rule, String)> {
+        if !raw.DefaultTcpConnectionOffloadConfiguration.is_null()
+            || !raw.TcpConnectionOffloadHardwareCapabilities.is_null()
+        {
+            self.violate(
+                rules::ATTRIBUTE_CONTENT,
+                "TCP connection offload is obsolete: its pointers are NULL",
+            );
+        }
+        let copy = |pointer: *const NDIS_OFFLOAD, name: &str| {
+            if pointer.is_null() {
+                return Err((rules::ATTRIBUTE_CONTENT, format!("{name} is NULL")));
+            }
+            // SAFETY: the caller vouches that this leads to an NDIS_OFFLOAD.
+            unsafe { read_offload(pointer, minor) }
+                .map_err(|text| (rules::ATTRIBUTE_HEADER, format!("{name}: {text}")))
+        };
+        Ok(OffloadAttributes {
+            default: copy(raw.DefaultOffloadConfiguration, "DefaultOffloadConfiguration")?,
+            hardware: copy(raw.HardwareOffloadCapabilities, "HardwareOffloadCapabilities")?,
+        })
+    }
+}
+
+/// Copies an NDIS_OFFLOAD of any known revision; what an older one lacks is zero.
+///
+/// # Safety
+/// `pointer` leads to a structure as large as its header says.
+pub(crate) unsafe fn read_offload(pointer: *const NDIS_OFFLOAD, minor: u8) -> Result<NDIS_OFFLOAD, String> {
+    // SAFETY: the structure starts with a header; only as many bytes are read as a known revision has.
+    unsafe {
+        let shape =
+            check((*pointer).Header, NDIS_OFFLOAD_SHAPES, least(minor, ndis_sys::NDIS_OBJECT_TYPE_OFFLOAD))?;
+        let mut offload = NDIS_OFFLOAD::default();
+        std::ptr::copy_nonoverlapping(
+            pointer.cast::<u8>(),
+            (&raw mut offload).cast(),
+            usize::from(shape.size),
+        );
+        Ok(offload)
+    }
+}

@@ -1,0 +1,560 @@
+//! Initialise, restart, pause, halt and the other calls of an adapter's life (all at PASSIVE_LEVEL).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ndis_sys::{
+    NDIS_MINIPORT_INIT_PARAMETERS, NDIS_MINIPORT_PAUSE_PARAMETERS, NDIS_MINIPORT_RESTART_PARAMETERS,
+    NDIS_OBJECT_HEADER, NDIS_OBJECT_TYPE_DEFAULT, NDIS_OBJECT_TYPE_MINIPORT_INIT_PARAMETERS,
+    NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_PENDING, NDIS_STATUS_SUCCESS, NET_DEVICE_PNP_EVENT, NET_LUID_LH,
+};
+use parking_lot::Mutex;
+
+use super::attributes::Attributes;
+use super::{Adapter, AdapterConfig, AdapterCore, Operation, State};
+use crate::census::Census;
+use crate::driver::Driver;
+use crate::error::LabError;
+use crate::machine::thread::handler;
+use crate::machine::{HIGH, HandleKind, PASSIVE};
+use crate::rules::{self, Rule};
+
+/// Why an adapter is paused: `PauseReason` of NDIS_MINIPORT_PAUSE_PARAMETERS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PauseReason {
+    /// `NDIS_PAUSE_NDIS_INTERNAL`.
+    #[default]
+    Internal,
+    /// `NDIS_PAUSE_LOW_POWER`.
+    LowPower,
+    /// `NDIS_PAUSE_UNBIND_PROTOCOL`.
+    Unbind,
+    /// `NDIS_PAUSE_MINIPORT_DEVICE_REMOVE`.
+    Remove,
+}
+
+/// Why an adapter is halted: NDIS_HALT_ACTION.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)] // the names of the header
+pub enum HaltAction {
+    DeviceDisabled,
+    DeviceInstanceDeInitialized,
+    DevicePoweredDown,
+    DeviceSurpriseRemoved,
+    DeviceFailed,
+    DeviceInitializationFailed,
+    #[default]
+    DeviceStopped,
+}
+
+/// NDIS_SHUTDOWN_ACTION.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownAction {
+    /// The system goes down; PASSIVE_LEVEL.
+    PowerOff,
+    /// The system crashed; HIGH_LEVEL.
+    BugCheck,
+}
+
+/// An event for `MiniportDevicePnPEventNotify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PnpEvent {
+    /// The device is gone already.
+    SurpriseRemoved,
+    /// The machine runs on battery (`false`) or mains (`true`).
+    PowerProfileChanged(bool),
+    /// Any other NDIS_DEVICE_PNP_EVENT, also an unknown one, with its buffer.
+    Other(i32, Vec<u8>),
+}
+
+/// How a reset ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResetOutcome {
+    /// Its status.
+    pub status: i32,
+    /// `AddressingReset`: NDIS has to set filters and multicast lists again.
+    pub addressing: bool,
+    /// Whether the handler left it pending.
+    pub pended: bool,
+}
+
+fn header(kind: u8, revision: u8, size: u16) -> NDIS_OBJECT_HEADER {
+    NDIS_OBJECT_HEADER { Type: kind, Revision: revision, Size: size }
+}
+
+impl Adapter {
+    /// Runs `MiniportInitializeEx`.
+    pub(crate) fn initialize(driver: &Driver, config: AdapterConfig) -> Result<Self, LabError> {
+        let machine = driver.machine.clone();
+        machine.alive()?;
+        let initialize = driver
+            .core
+            .characteristics()
+            .and_then(|c| c.InitializeHandlerEx)
+            .ok_or(LabError::NotRegistered)? as usize;
+        let handle = machine.handle(HandleKind::Adapter);
+        let core = Arc::new(AdapterCore::new(handle, driver.core.clone(), config, machine.adapter_id()));
+        machine.adapters.write().insert(handle, core.clone());
+        let adapter = Self { machine, core };
+        adapter.check_passive("initialise an adapter").inspect_err(|_| adapter.remove())?;
+        let core = &adapter.core;
+        core.set_state(State::Initializing);
+        let mut parameters = NDIS_MINIPORT_INIT_PARAMETERS {
+            Header: header(
+                NDIS_OBJECT_TYPE_MINIPORT_INIT_PARAMETERS,
+                ndis_sys::NDIS_MINIPORT_INIT_PARAMETERS_REVISION_1,
+                ndis_sys::NDIS_SIZEOF_MINIPORT_INIT_PARAMETER_REVISION_1,
+            ),
+            Flags: 0,
+            AllocatedResources: std::ptr::null_mut(),
+            IMDeviceInstanceContext: std::ptr::null_mut(),
+            MiniportAddDeviceContext: std::ptr::null_mut(),
+            IfIndex: core.id.0 + 1,
+            // Interface type 6 in the upper 16 bits, the index below, as NET_LUID lays them out.
+            NetLuid: NET_LUID_LH { Value: 6 << 48 | u64::from(core.id.0) << 24 },
+            DefaultPortAuthStates: std::ptr::null_mut(),
+            PciDeviceCustomProperties: std::ptr::null_mut(),
+        };
+        // Release: the handler, on this thread, and functions that it calls see it set.
+        core.initializing.store(true, Ordering::Release);
+        let args = [handle as u64, core.driver.driver_context() as u64, &raw mut parameters as u64, 0];
+        // SAFETY: the registered handler with its three arguments, which outlive the call.
+        let status = unsafe { adapter.call(core.entry(handler::INITIALIZE, PASSIVE), initialize, args) };
+        core.initializing.store(false, Ordering::Release);
+        let status = status?.cast_status();
+        let complete = core.attributes.lock().complete();
+        if status == NDIS_STATUS_SUCCESS && complete.is_some() {
+            core.set_state(State::Paused);
+            return Ok(adapter);
+        }
+        if status == NDIS_STATUS_SUCCESS {
+            adapter.violate(
+                rules::ATTRIBUTE_MISSING,
+                "MiniportInitializeEx succeeded without registration and general attributes",
+            );
+        } else if status > 0 && status != NDIS_STATUS_NOT_ACCEPTED {
+            adapter.violate(rules::INITIALIZE_STATUS, format!("returned {:#010x}", status.cast_unsigned()));
+        }
+        core.set_state(State::Halted);
+        adapter.check_left(rules::LEAK_INITIALIZE);
+        adapter.remove();
+        Err(LabError::Initialize(status.cast_unsigned()))
+    }
+
+    fn violate(&self, rule: &'static Rule, detail: impl Into<String>) {
+        self.machine.violate_for(&self.core, rule, detail);
+    }
+
+    /// Forgets the adapter's handle.
+    fn remove(&self) {
+        self.machine.adapters.write().remove(&self.core.handle);
+        self.machine.objects.lock().halted.insert(self.core.handle, self.core.id);
+    }
+
+    /// Reports what the adapter left behind.
+    fn check_left(&self, rule: &'static Rule) {
+        self.machine.sweep_pool();
+        self.machine.sweep_packets();
+        if self.machine.work.any_of(self.core.id) || self.machine.dpcs.any_of(self.core.id) {
+            self.violate(rules::HALT_WAITS, "a DPC, timer or work item still waits or runs");
+        }
+        for line in Census::take(&self.machine).of_adapter(self.core.id).lines() {
+            self.violate(rule, line);
+        }
+    }
+
+    /// Its attributes, as deep copies.
+    ///
+    /// # Panics
+    /// Never: an adapter that was initialised has attributes.
+    pub fn attributes(&self) -> Attributes {
+        self.core.attributes.lock().complete().expect("an initialised adapter has attributes")
+    }
+
+    /// Restarts the adapter: paused to running.
+    ///
+    /// # Errors
+    /// [`LabError::Restart`] with the driver's status: the adapter stays paused.
+    pub fn restart(&self) -> Result<(), LabError> {
+        self.check_passive("restart an adapter")?;
+        if self.state() != State::Paused {
+            return Err(self.wrong_state("restart"));
+        }
+        let restart =
+            self.characteristics()?.RestartHandler.ok_or(LabError::NoHandler("MiniportRestart"))? as usize;
+        self.core.set_state(State::Restarting);
+        let mut parameters = NDIS_MINIPORT_RESTART_PARAMETERS {
+            Header: header(
+                NDIS_OBJECT_TYPE_DEFAULT,
+                ndis_sys::NDIS_MINIPORT_RESTART_PARAMETERS_REVISION_1,
+                ndis_sys::NDIS_SIZEOF_MINIPORT_RESTART_PARAMETERS_REVISION_1,
+            ),
+            RestartAttributes: std::ptr::null_mut(),
+            Flags: 0,
+        };
+        let core = &self.core;
+        let args = [core.context() as u64, &raw mut parameters as u64, 0, 0];
+        // SAFETY: the registered handler with its two arguments, which outlive the call.
+        let call = || unsafe { self.call(core.entry(handler::RESTART, PASSIVE), restart, args) };
+        let status = self.operate(&core.restart, call, "MiniportRestart", rules::RESTART_TIMEOUT)?;
+        if status == NDIS_STATUS_SUCCESS {
+            core.set_state(State::Running);
+            return Ok(());
+        }
+        if status > 0 {
+            self.violate(
+                rules::STATE_STATUS,
+                format!("MiniportRestart ended with {:#010x}", status.cast_unsigned()),
+            );
+        }
+        core.set_state(State::Paused);
+        Err(LabError::Restart(status.cast_unsigned()))
+    }
+
+    /// Pauses the adapter: running to paused. Waits for a pended pause.
+    ///
+    /// # Errors
+    /// [`LabError::Timeout`] if the driver does not complete it, for example because receives are
+    /// held; the adapter is pausing then, and [`Adapter::pause_wait`] waits on.
+    pub fn pause(&self) -> Result<(), LabError> {
+        self.pause_with(PauseReason::Internal)?;
+        self.pause_wait(self.machine.options.timeout)
+    }
+
+    /// Calls `MiniportPause`. Says whether the pause is complete; else [`Adapter::pause_wait`] waits
+    /// for it.
+    ///
+    /// # Errors
+    /// [`LabError::State`] unless the adapter runs.
+    pub fn pause_with(&self, reason: PauseReason) -> Result<bool, LabError> {
+        self.check_passive("pause an adapter")?;
+        if self.state() != State::Running {
+            return Err(self.wrong_state("pause"));
+        }
+        let pause =
+            self.characteristics()?.PauseHandler.ok_or(LabError::NoHandler("MiniportPause"))? as usize;
+        self.core.set_state(State::Pausing);
+        let mut parameters = NDIS_MINIPORT_PAUSE_PARAMETERS {
+            Header: header(
+                NDIS_OBJECT_TYPE_DEFAULT,
+                ndis_sys::NDIS_MINIPORT_PAUSE_PARAMETERS_REVISION_1,
+                ndis_sys::NDIS_SIZEOF_MINIPORT_PAUSE_PARAMETERS_REVISION_1,
+            ),
+            Flags: 0,
+            PauseReason: match reason {
+                PauseReason::Internal => ndis_sys::NDIS_PAUSE_NDIS_INTERNAL,
+                PauseReason::LowPower => ndis_sys::NDIS_PAUSE_LOW_POWER,
+                PauseReason::Unbind => ndis_sys::NDIS_PAUSE_UNBIND_PROTOCOL,
+                PauseReason::Remove => ndis_sys::NDIS_PAUSE_MINIPORT_DEVICE_REMOVE,
+            },
+        };
+        let core = &self.core;
+        *core.pause.lock() = Operation::InHandler;
+        let args = [core.context() as u64, &raw mut parameters as u64, 0, 0];
+        // SAFETY: the registered handler with its two arguments, which outlive the call.
+        let status = unsafe { self.call(core.entry(handler::PAUSE, PASSIVE), pause, args) }?.cast_status();
+        if status != NDIS_STATUS_SUCCESS && status != NDIS_STATUS_PENDING {
+            self.violate(
+                rules::STATE_STATUS,
+                format!("MiniportPause returned {:#010x}: it cannot fail", status.cast_unsigned()),
+            );
+        }
+        let done = self.handler_returned(&core.pause, status, "MiniportPause").is_some();
+        if done {
+            self.paused();
+        }
+        Ok(done)
+    }
+
+    /// Waits for a pause that the driver left pending.
+    ///
+    /// # Errors
+    /// [`LabError::Timeout`]; [`LabError::BugCheck`].
+    pub fn pause_wait(&self, timeout: Duration) -> Result<(), LabError> {
+        if self.state() == State::Paused {
+            return Ok(());
+        }
+        let done = || matches!(*self.core.pause.lock(), Operation::Done(_));
+        if !self.machine.wait_until(timeout, done) {
+            self.machine.alive()?;
+            let (held, sends) = (self.core.receives.outstanding(), self.core.sends.outstanding());
+            if held == 0 {
+                self.violate(
+                    rules::PAUSE_TIMEOUT,
+                    format!("the pause does not complete; {sends} sends are outstanding"),
+                );
+            }
+            return Err(LabError::Timeout("MiniportPause"));
+        }
+        *self.core.pause.lock() = Operation::Idle;
+        self.paused();
+        Ok(())
+    }
+
+    fn paused(&self) {
+        if self.state() == State::Pausing {
+            self.core.check_paused(&self.machine);
+            self.core.set_state(State::Paused);
+        }
+    }
+
+    /// Runs a handler that may pend, and waits for its completion.
+    fn operate(
+        &self,
+        operation: &Mutex<Operation>,
+        call: impl FnOnce() -> Result<u64, LabError>,
+        name: &'static str,
+        rule: &'static Rule,
+    ) -> Result<i32, LabError> {
+        *operation.lock() = Operation::InHandler;
+        let status = call()?.cast_status();
+        if let Some(status) = self.handler_returned(operation, status, name) {
+            return Ok(status);
+        }
+        let done = || matches!(*operation.lock(), Operation::Done(_));
+        if !self.machine.wait_until(self.machine.options.timeout, done) {
+            self.machine.alive()?;
+            self.violate(rule, format!("{name} returned NDIS_STATUS_PENDING and nothing completes it"));
+            *operation.lock() = Operation::Idle;
+            return Err(LabError::Timeout(name));
+        }
+        match std::mem::take(&mut *operation.lock()) {
+            Operation::Done(status) => Ok(status),
+            _ => Err(LabError::Timeout(name)),
+        }
+    }
+
+    /// A handler returned: its status if that is final, `None` if it is pending.
+    fn handler_returned(&self, operation: &Mutex<Operation>, status: i32, name: &str) -> Option<i32> {
+        let mut operation = operation.lock();
+        match (*operation, status) {
+            (Operation::Early(status), NDIS_STATUS_PENDING) => {
+                *operation = Operation::Idle;
+                Some(status)
+            }
+            (_, NDIS_STATUS_PENDING) => {
+                *operation = Operation::Pending;
+                None
+            }
+            (Operation::Early(_), status) => {
+                *operation = Operation::Idle;
+                drop(operation);
+                self.violate(
+                    rules::STATE_COMPLETION,
+                    format!("{name} was completed, and returned {:#x} too", status.cast_unsigned()),
+                );
+                Some(status)
+            }
+            (_, status) => {
+                *operation = Operation::Idle;
+                Some(status)
+            }
+        }
+    }
+
+    /// Halts a paused adapter.
+    ///
+    /// # Errors
+    /// [`LabError::State`] unless the adapter is paused; [`LabError::BugCheck`].
+    pub fn halt(&self, action: HaltAction) -> Result<(), LabError> {
+        self.check_passive("halt an adapter")?;
+        if self.state() != State::Paused {
+            return Err(self.wrong_state("halt"));
+        }
+        self.core.check_paused(&self.machine);
+        let halt =
+            self.characteristics()?.HaltHandlerEx.ok_or(LabError::NoHandler("MiniportHaltEx"))? as usize;
+        let args = [self.core.context() as u64, action as u64, 0, 0];
+        // SAFETY: the registered handler with its two arguments.
+        unsafe { self.call(self.core.entry(handler::HALT, PASSIVE), halt, args) }?;
+        self.core.set_state(State::Halted);
+        self.remove();
+        self.check_left(rules::LEAK_HALT);
+        Ok(())
+    }
+
+    /// Calls `MiniportShutdownEx`: at PASSIVE_LEVEL, or at HIGH_LEVEL for a bugcheck.
+    ///
+    /// # Errors
+    /// [`LabError::State`] for a halted adapter; [`LabError::BugCheck`].
+    pub fn shutdown(&self, action: ShutdownAction) -> Result<(), LabError> {
+        self.machine.alive()?;
+        if matches!(self.state(), State::Halted | State::Initializing) {
+            return Err(self.wrong_state("shut down"));
+        }
+        let shutdown =
+            self.characteristics()?.ShutdownHandlerEx.ok_or(LabError::NoHandler("MiniportShutdownEx"))?
+                as usize;
+        let irql = if action == ShutdownAction::BugCheck { HIGH } else { PASSIVE };
+        let args = [self.core.context() as u64, action as u64, 0, 0];
+        // SAFETY: the registered handler with its two arguments.
+        unsafe { self.call(self.core.entry(handler::SHUTDOWN, irql), shutdown, args) }?;
+        Ok(())
+    }
+
+    /// Calls `MiniportDevicePnPEventNotify`.
+    ///
+    /// # Errors
+    /// [`LabError::State`] for a halted or pausing adapter; [`LabError::BugCheck`].
+    pub fn pnp_event(&self, event: &PnpEvent) -> Result<(), LabError> {
+        self.check_passive("notify an adapter")?;
+        if matches!(self.state(), State::Halted | State::Initializing | State::Pausing) {
+            return Err(self.wrong_state("notify"));
+        }
+        let notify = self
+            .characteristics()?
+            .DevicePnPEventNotifyHandler
+            .ok_or(LabError::NoHandler("MiniportDevicePnPEventNotify"))? as usize;
+        let (code, mut buffer) = match event {
+            PnpEvent::SurpriseRemoved => {
+                // Release: sends on other threads see it once the driver may have.
+                self.core.removed.store(true, Ordering::Release);
+                (ndis_sys::NdisDevicePnPEventSurpriseRemoved, Vec::new())
+            }
+            PnpEvent::PowerProfileChanged(mains) => {
+                (ndis_sys::NdisDevicePnPEventPowerProfileChanged, u32::from(*mains).to_le_bytes().to_vec())
+            }
+            PnpEvent::Other(code, buffer) => (*code, buffer.clone()),
+        };
+        let mut event = NET_DEVICE_PNP_EVENT {
+            Header: header(
+                NDIS_OBJECT_TYPE_DEFAULT,
+                1,
+                ndis_sys::NDIS_SIZEOF_NET_DEVICE_PNP_EVENT_REVISION_1,
+            ),
+            PortNumber: 0,
+            DevicePnPEvent: code,
+            InformationBuffer: if buffer.is_empty() {
+                std::ptr::null_mut()
+            } else {
+                buffer.as_mut_ptr().cast()
+            },
+            InformationBufferLength: u32::try_from(buffer.len()).unwrap_or(0),
+            NdisReserved: [0; 16],
+        };
+        let args = [self.core.context() as u64, &raw mut event as u64, 0, 0];
+        // SAFETY: the registered handler with its two arguments; event and buffer outlive the call.
+        unsafe { self.call(self.core.entry(handler::PNP_EVENT, PASSIVE), notify, args) }?;
+        Ok(())
+    }
+
+    /// Calls `MiniportCheckForHangEx`: whether the driver asks to be reset.
+    ///
+    /// # Errors
+    /// [`LabError::NoHandler`] if the driver has none.
+    pub fn check_for_hang(&self) -> Result<bool, LabError> {
+        self.check_passive("check an adapter")?;
+        let check = self
+            .characteristics()?
+            .CheckForHangHandlerEx
+            .ok_or(LabError::NoHandler("MiniportCheckForHangEx"))? as usize;
+        if matches!(self.state(), State::Halted | State::Initializing) {
+            return Err(self.wrong_state("check"));
+        }
+        let args = [self.core.context() as u64, 0, 0, 0];
+        // SAFETY: the registered handler with its argument.
+        let hung =
+            unsafe { self.call(self.core.entry(handler::CHECK_FOR_HANG, PASSIVE), check, args) }? & 0xff != 0;
+        if hung && self.characteristics()?.ResetHandlerEx.is_none() {
+            self.violate(
+                rules::HANG_HANDLER,
+                "the driver asks to be reset and registered no MiniportResetEx",
+            );
+        }
+        Ok(hung)
+    }
+
+    /// Resets the adapter, at the given IRQL (PASSIVE_LEVEL or DISPATCH_LEVEL), and waits for it.
+    ///
+    /// # Errors
+    /// [`LabError::NoHandler`]; [`LabError::Timeout`] if it does not complete.
+    pub fn reset(&self, irql: u8) -> Result<ResetOutcome, LabError> {
+        self.machine.alive()?;
+        let core = &self.core;
+        let reset =
+            self.characteristics()?.ResetHandlerEx.ok_or(LabError::NoHandler("MiniportResetEx"))? as usize;
+        if matches!(self.state(), State::Halted | State::Initializing) {
+            return Err(self.wrong_state("reset"));
+        }
+        let mut addressing = 0_u8;
+        *core.reset.lock() = (Operation::InHandler, false);
+        // Release: threads that see it know that requests may be refused now.
+        core.resetting.store(true, Ordering::Release);
+        let args = [core.context() as u64, &raw mut addressing as u64, 0, 0];
+        // SAFETY: the registered handler with its two arguments, which outlive the call.
+        let status = unsafe { self.call(core.entry(handler::RESET, irql), reset, args) }?.cast_status();
+        let mut outcome = ResetOutcome { status, addressing: addressing != 0, pended: false };
+        if status == NDIS_STATUS_PENDING {
+            let done = || matches!(core.reset.lock().0, Operation::Done(_) | Operation::Early(_));
+            {
+                let mut reset = core.reset.lock();
+                if reset.0 == Operation::InHandler {
+                    reset.0 = Operation::Pending;
+                }
+            }
+            if !self.machine.wait_until(self.machine.options.timeout, done) {
+                self.machine.alive()?;
+                self.violate(
+                    rules::RESET_TIMEOUT,
+                    "MiniportResetEx returned NDIS_STATUS_PENDING and nothing completes it",
+                );
+                return Err(LabError::Timeout("MiniportResetEx"));
+            }
+            let (operation, addressing) = *core.reset.lock();
+            if let Operation::Done(status) | Operation::Early(status) = operation {
+                outcome = ResetOutcome { status, addressing, pended: true };
+            }
+        } else {
+            self.check_reset();
+        }
+        core.reset.lock().0 = Operation::Idle;
+        core.resetting.store(false, Ordering::Release);
+        Ok(outcome)
+    }
+
+    fn check_reset(&self) {
+        self.core.check_reset(&self.machine);
+    }
+}
+
+impl AdapterCore {
+    /// What must have come back before a pause completes.
+    pub(crate) fn check_paused(&self, machine: &crate::machine::Machine) {
+        let (receives, sends) = (self.receives.with_others(), self.sends.outstanding());
+        if receives > 0 {
+            machine.violate_for(
+                self,
+                rules::PAUSE_RECEIVES,
+                format!("{receives} receives were not returned"),
+            );
+        }
+        if sends > 0 {
+            machine.violate_for(self, rules::PAUSE_SENDS, format!("{sends} sends were not completed"));
+        }
+    }
+
+    /// What must have been completed before a reset completes.
+    pub(crate) fn check_reset(&self, machine: &crate::machine::Machine) {
+        let (oids, sends) = (self.oids.pending_regular(), self.sends.outstanding());
+        if oids > 0 || sends > 0 {
+            machine.violate_for(
+                self,
+                rules::RESET_PENDING,
+                format!("{oids} OID requests and {sends} sends are pending"),
+            );
+        }
+    }
+}
+
+/// The status in a returned register.
+pub(crate) trait CastStatus {
+    /// The low 32 bits, which is where a 32-bit function returns.
+    fn cast_status(self) -> i32;
+}
+
+impl CastStatus for u64 {
+    fn cast_status(self) -> i32 {
+        ((self & 0xffff_ffff) as u32).cast_signed()
+    }
+}

@@ -1,0 +1,334 @@
+//! IRQL, processors, locks, DPCs, events, processor state and bugchecks of ntoskrnl.exe.
+
+use std::time::Duration;
+
+use ndis_sys::{
+    EVENT_TYPE, KDPC, KEVENT, KIRQL, KPRIORITY, KPROCESSOR_MODE, KSPIN_LOCK, KWAIT_REASON, LARGE_INTEGER,
+    NTSTATUS, PKDEFERRED_ROUTINE, PROCESSOR_NUMBER, PVOID, ULONG, ULONG_PTR, ULONG64, UNICODE_STRING, USHORT,
+    WCHAR, XSTATE_SAVE,
+};
+
+use super::exports;
+use crate::machine::{APC, DISPATCH, Machine, PASSIVE, Stopped, thread};
+use crate::rules;
+
+/// `STATUS_TIMEOUT`.
+const STATUS_TIMEOUT: NTSTATUS = 0x102;
+/// `STATUS_INSUFFICIENT_RESOURCES`.
+const INSUFFICIENT_RESOURCES: NTSTATUS = 0xc000_009a_u32.cast_signed();
+/// `STATUS_NOT_SUPPORTED`.
+const NOT_SUPPORTED: NTSTATUS = 0xc000_00bb_u32.cast_signed();
+const KSPIN: &str = "KSPIN_LOCK";
+/// 100-nanosecond units in a second.
+const TICKS: u64 = 10_000_000;
+
+/// The features whose state can be saved: x87, SSE, and what the host's processor has of AVX and AVX-512.
+fn extended_features() -> u64 {
+    let mut mask = ndis_sys::XSTATE_MASK_LEGACY;
+    if std::arch::is_x86_feature_detected!("avx") {
+        mask |= ndis_sys::XSTATE_MASK_AVX;
+    }
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        mask |= ndis_sys::XSTATE_MASK_AVX512;
+    }
+    mask
+}
+
+/// How long a kernel time-out is: negative values are relative.
+fn timeout(value: LARGE_INTEGER) -> Duration {
+    // An absolute time lies in the past of this machine, whose clock starts with it.
+    let ticks = value.QuadPart.checked_neg().and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(0);
+    Duration::from_nanos(ticks.saturating_mul(100))
+}
+
+impl Machine {
+    fn ticks(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos() / 100).unwrap_or(u64::MAX)
+    }
+}
+
+/// Counts the processors, in group 0 or in all.
+fn processors(machine: &Machine, group: USHORT) -> ULONG {
+    if group == 0 || group == ndis_sys::ALL_PROCESSOR_GROUPS { machine.options.processors } else { 0 }
+}
+
+fn set_event(machine: &Machine, event: *mut KEVENT, state: i32) -> Result<i32, Stopped> {
+    Ok(machine.set_signal(event as usize, state))
+}
+
+exports! { TABLE in "ntoskrnl.exe" {
+    ANY fn KeGetCurrentIrql(_) -> KIRQL {
+        Ok(thread::irql())
+    }
+
+    ANY fn KfRaiseIrql(call, new: KIRQL) -> KIRQL {
+        let old = thread::irql();
+        if new < old {
+            call.violate(rules::IRQL_LOWERED, format!("raise from {} to {}", rules::irql_name(old), rules::irql_name(new)));
+            return Err(call.stop(0x9, [u64::from(old), u64::from(new), 0, 0], "KeRaiseIrql to a lower IRQL"));
+        }
+        Ok(call.raise(new))
+    }
+
+    UP_TO_DISPATCH fn KeRaiseIrqlToDpcLevel(call) -> KIRQL {
+        Ok(call.raise(thread::irql().max(DISPATCH)))
+    }
+
+    ANY fn KeLowerIrql(call, new: KIRQL) {
+        let old = thread::irql();
+        if new > old {
+            call.violate(rules::IRQL_LOWERED, format!("lower from {} to {}", rules::irql_name(old), rules::irql_name(new)));
+            return Err(call.stop(0xa, [u64::from(old), u64::from(new), 0, 0], "KeLowerIrql to a higher IRQL"));
+        }
+        call.lower(new)
+    }
+
+    ANY fn KeInitializeSpinLock(_, lock: *mut KSPIN_LOCK) {
+        // SAFETY: the caller owns the lock, which nobody uses yet.
+        unsafe { lock.write(0) };
+        Ok(())
+    }
+
+    UP_TO_DISPATCH fn KeAcquireSpinLockRaiseToDpc(call, lock: *mut KSPIN_LOCK) -> KIRQL {
+        call.acquire(lock as usize, KSPIN, true)
+    }
+
+    DISPATCH_AND_ABOVE fn KeReleaseSpinLock(call, lock: *mut KSPIN_LOCK, new: KIRQL) {
+        call.release(lock as usize, KSPIN, Some(new))
+    }
+
+    DISPATCH_AND_ABOVE fn KeAcquireSpinLockAtDpcLevel(call, lock: *mut KSPIN_LOCK) {
+        call.acquire(lock as usize, KSPIN, false).map(|_| ())
+    }
+
+    DISPATCH_AND_ABOVE fn KeReleaseSpinLockFromDpcLevel(call, lock: *mut KSPIN_LOCK) {
+        call.release(lock as usize, KSPIN, None)
+    }
+
+    ANY fn KeInitializeDpc(call, dpc: *mut KDPC, routine: PKDEFERRED_ROUTINE, context: PVOID) {
+        call.initialize_dpc(dpc, routine, context);
+        Ok(())
+    }
+
+    ANY fn KeInsertQueueDpc(call, dpc: *mut KDPC, first: PVOID, second: PVOID) -> u8 {
+        call.queue_dpc(dpc, [first, second]).map(u8::from)
+    }
+
+    ANY fn KeRemoveQueueDpc(call, dpc: *mut KDPC) -> u8 {
+        Ok(u8::from(call.remove_dpc(dpc)))
+    }
+
+    PASSIVE_ONLY fn KeFlushQueuedDpcs(call) {
+        if thread::irql() >= DISPATCH {
+            call.violate(rules::IRQL_WAIT, "KeFlushQueuedDpcs waits for this very processor");
+            return Err(call.stop(0xa, [0; 4], "a wait at DISPATCH_LEVEL"));
+        }
+        call.flush_dpcs()
+    }
+
+    ANY fn KeInitializeEvent(_, event: *mut KEVENT, kind: EVENT_TYPE, state: u8) {
+        // SAFETY: the caller owns the event, which nobody uses yet.
+        unsafe {
+            let header = &raw mut (*event).Header;
+            (*header).Type = kind as u8;
+            (*header).Signalling = 0;
+            (*header).Size = 6;
+            (*header).Reserved1 = 0;
+            (*header).SignalState = i32::from(state != 0);
+            let list = &raw mut (*header).WaitListHead;
+            (*list).Flink = list;
+            (*list).Blink = list;
+        }
+        Ok(())
+    }
+
+    UP_TO_DISPATCH fn KeSetEvent(call, event: *mut KEVENT, _increment: KPRIORITY, _wait: u8) -> i32 {
+        set_event(call, event, 1)
+    }
+
+    UP_TO_DISPATCH fn KeResetEvent(call, event: *mut KEVENT) -> i32 {
+        set_event(call, event, 0)
+    }
+
+    UP_TO_DISPATCH fn KeClearEvent(call, event: *mut KEVENT) {
+        set_event(call, event, 0).map(|_| ())
+    }
+
+    UP_TO_DISPATCH fn KeReadStateEvent(_, event: *mut KEVENT) -> i32 {
+        // SAFETY: the caller's event; its state is accessed atomically.
+        let state = unsafe { std::sync::atomic::AtomicI32::from_ptr(&raw mut (*event).Header.SignalState) };
+        // Acquire: who sees the event set sees what was done before.
+        Ok(state.load(std::sync::atomic::Ordering::Acquire))
+    }
+
+    UP_TO_DISPATCH fn KeWaitForSingleObject(
+        call, object: PVOID, _reason: KWAIT_REASON, _mode: KPROCESSOR_MODE, _alertable: u8, limit: *mut LARGE_INTEGER,
+    ) -> NTSTATUS {
+        // SAFETY: the time-out is NULL or the caller's.
+        let limit = unsafe { limit.as_ref() }.map(|limit| timeout(*limit));
+        if thread::irql() > APC && limit != Some(Duration::ZERO) {
+            call.violate(rules::IRQL_WAIT, "only a wait with a time-out of zero may be made at DISPATCH_LEVEL");
+            return Err(call.stop(0xa, [object as u64, 0, 0, 0], "a wait at DISPATCH_LEVEL"));
+        }
+        Ok(if call.wait_signal(object as usize, limit)? { 0 } else { STATUS_TIMEOUT })
+    }
+
+    UP_TO_APC fn KeDelayExecutionThread(call, _mode: KPROCESSOR_MODE, _alertable: u8, interval: *const LARGE_INTEGER) -> NTSTATUS {
+        // SAFETY: the caller's interval.
+        std::thread::sleep(timeout(unsafe { *interval }));
+        let _ = call;
+        Ok(0)
+    }
+
+    ANY fn KeStallExecutionProcessor(_, microseconds: ULONG) {
+        let start = std::time::Instant::now();
+        while start.elapsed() < Duration::from_micros(microseconds.into()) {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }
+
+    ANY fn KeGetCurrentProcessorNumberEx(_, number: *mut PROCESSOR_NUMBER) -> ULONG {
+        let processor = thread::with(thread::Thread::processor);
+        if !number.is_null() {
+            // SAFETY: the caller's structure; not NULL.
+            unsafe { number.write(PROCESSOR_NUMBER { Group: 0, Number: processor as u8, Reserved: 0 }) };
+        }
+        Ok(processor)
+    }
+
+    ANY fn KeQueryActiveProcessorCountEx(call, group: USHORT) -> ULONG {
+        Ok(processors(call, group))
+    }
+
+    ANY fn KeQueryMaximumProcessorCountEx(call, group: USHORT) -> ULONG {
+        Ok(processors(call, group))
+    }
+
+    ANY fn KeQueryPerformanceCounter(call, frequency: *mut LARGE_INTEGER) -> LARGE_INTEGER {
+        if !frequency.is_null() {
+            // SAFETY: the caller's variable; not NULL.
+            unsafe { frequency.write(LARGE_INTEGER { QuadPart: TICKS.cast_signed() }) };
+        }
+        Ok(LARGE_INTEGER { QuadPart: call.ticks().cast_signed() })
+    }
+
+    ANY fn KeQueryInterruptTimePrecise(call, counter: *mut ULONG64) -> ULONG64 {
+        let ticks = call.ticks();
+        // SAFETY: the caller's variable.
+        unsafe { counter.write(ticks) };
+        Ok(ticks)
+    }
+
+    UP_TO_DISPATCH fn KeSaveExtendedProcessorState(call, mask: ULONG64, save: *mut XSTATE_SAVE) -> NTSTATUS {
+        if call.fault(0, 0) {
+            return Ok(INSUFFICIENT_RESOURCES);
+        }
+        if mask & !extended_features() != 0 {
+            return Ok(NOT_SUPPORTED);
+        }
+        thread::with(|thread| thread.xstates.borrow_mut().push((save as usize, mask)));
+        Ok(0)
+    }
+
+    UP_TO_DISPATCH fn KeRestoreExtendedProcessorState(call, save: *mut XSTATE_SAVE) {
+        let found = thread::with(|thread| {
+            let mut states = thread.xstates.borrow_mut();
+            let at = states.iter().rposition(|(address, _)| *address == save as usize);
+            at.map(|at| (states.len() - 1 == at, states.remove(at)))
+        });
+        match found {
+            Some((true, _)) => {}
+            Some((false, _)) => call.violate(rules::XSTATE_USE, format!("{save:p} was not saved last")),
+            None => call.violate(rules::XSTATE_USE, format!("{save:p} was not saved by this thread")),
+        }
+        Ok(())
+    }
+
+    ANY fn RtlGetEnabledExtendedFeatures(_, mask: ULONG64) -> ULONG64 {
+        Ok(extended_features() & mask)
+    }
+
+    ANY fn KeBugCheckEx(call, code: ULONG, a: ULONG_PTR, b: ULONG_PTR, c: ULONG_PTR, d: ULONG_PTR) {
+        Err(call.stop(code, [a as u64, b as u64, c as u64, d as u64], "the driver called KeBugCheckEx"))
+    }
+
+    ANY fn KeBugCheck(call, code: ULONG) {
+        Err(call.stop(code, [0; 4], "the driver called KeBugCheck"))
+    }
+
+    ANY fn RtlInitUnicodeString(_, destination: *mut UNICODE_STRING, source: *const WCHAR) {
+        let mut length = 0_usize;
+        if !source.is_null() {
+            // SAFETY: the caller vouches that the string ends with a zero; a UNICODE_STRING cannot
+            // hold more than 32,766 characters.
+            while length < 0x7ffe && unsafe { source.add(length).read() } != 0 {
+                length += 1;
+            }
+        }
+        let bytes = (length * 2) as u16;
+        let maximum = if source.is_null() { 0 } else { bytes + 2 };
+        // SAFETY: the caller's structure.
+        unsafe { destination.write(UNICODE_STRING { Length: bytes, MaximumLength: maximum, Buffer: source.cast_mut() }) };
+        Ok(())
+    }
+
+    ANY fn DbgPrintEx(
+        call, _component: ULONG, _level: ULONG, format: *const i8, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize,
+    ) -> ULONG {
+        // SAFETY: the format ends with a zero.
+        unsafe { debug_print(call, format, &[a, b, c, d, e, f]) };
+        Ok(0)
+    }
+
+    ANY fn DbgPrint(
+        call, format: *const i8, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize,
+    ) -> ULONG {
+        // SAFETY: the format ends with a zero.
+        unsafe { debug_print(call, format, &[a, b, c, d, e, f]) };
+        Ok(0)
+    }
+} }
+
+/// Records debug output. Only arguments of integer conversions are read: nothing is followed.
+///
+/// # Safety
+/// `format` ends with a zero.
+unsafe fn debug_print(machine: &Machine, format: *const i8, args: &[usize]) {
+    // SAFETY: the caller vouches for the string.
+    let format = unsafe { std::ffi::CStr::from_ptr(format) }.to_string_lossy().into_owned();
+    let mut output = String::new();
+    let mut args = args.iter();
+    let mut parts = format.split('%');
+    output.push_str(parts.next().unwrap_or_default());
+    let mut literal = false;
+    for part in parts {
+        if part.is_empty() && !literal {
+            output.push('%');
+            literal = true;
+            continue;
+        }
+        if std::mem::take(&mut literal) {
+            output.push_str(part);
+            continue;
+        }
+        let at = part.find(|c: char| "duxXpcsSiZ".contains(c)).unwrap_or(0);
+        let Some(arg) = args.next() else {
+            output.push('%');
+            output.push_str(part);
+            continue;
+        };
+        match part.as_bytes().get(at) {
+            Some(b'd' | b'i') => output.push_str(&((*arg & 0xffff_ffff) as i32).to_string()),
+            Some(b'u') => output.push_str(&(*arg as u32).to_string()),
+            Some(b'c') => output.push((*arg as u8).into()),
+            _ => output.push_str(&format!("{arg:#x}")),
+        }
+        output.push_str(part.get(at + 1..).unwrap_or_default());
+    }
+    let mut lines = machine.debug_output.lock();
+    if lines.len() < 10_000 {
+        lines.push(output);
+    }
+    let _ = PASSIVE;
+}

@@ -1,0 +1,187 @@
+//! What ntoskrnl.exe and ndis.sys export, as far as NDIS miniports need it.
+//!
+//! Each function is defined once: as a symbol, which a natively linked driver calls, and as a row of
+//! a table, by which the loader binds an image. A function runs in a shell that names it for
+//! reports, checks its IRQL, and leaves the driver when the machine stopped (see
+//! [`crate::machine::switch`]); its body returns `Err(Stopped)` for that and may own what it likes.
+
+use crate::machine::{Machine, Stopped, switch, thread};
+use crate::rules;
+
+mod crt;
+mod kernel;
+mod memory;
+mod ndis_config;
+mod ndis_data;
+mod ndis_miniport;
+mod ndis_system;
+
+/// At which IRQL a function may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Irql {
+    min: u8,
+    max: u8,
+}
+
+/// Any IRQL.
+const ANY: Irql = Irql { min: 0, max: 15 };
+/// `IRQL <= DISPATCH_LEVEL`.
+const UP_TO_DISPATCH: Irql = Irql { min: 0, max: 2 };
+/// `IRQL >= DISPATCH_LEVEL`.
+const DISPATCH_AND_ABOVE: Irql = Irql { min: 2, max: 15 };
+/// `IRQL <= APC_LEVEL`.
+const UP_TO_APC: Irql = Irql { min: 0, max: 1 };
+/// `IRQL = PASSIVE_LEVEL`.
+const PASSIVE_ONLY: Irql = Irql { min: 0, max: 0 };
+
+/// An exported function.
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    pub(crate) irql: Irql,
+}
+
+/// A row of an export table.
+pub(crate) struct Export {
+    pub(crate) module: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) address: fn() -> usize,
+}
+
+/// A call of an exported function by the driver.
+pub(crate) struct Call<'a> {
+    pub(crate) machine: &'a Machine,
+}
+
+impl std::ops::Deref for Call<'_> {
+    type Target = Machine;
+    fn deref(&self) -> &Machine {
+        self.machine
+    }
+}
+
+/// Runs the body of a function; does not return when the machine stopped.
+fn shell<R>(function: &'static Function, body: impl FnOnce(&Call<'_>) -> Result<R, Stopped>) -> R {
+    match run(function, body) {
+        Ok(value) => value,
+        // SAFETY: `run` found the frame by which this thread entered the driver, or ended the
+        // process; between here and there lie the exported shell, which owns nothing, and driver
+        // frames.
+        Err(_) => unsafe { switch::leave(thread::with(thread::Thread::frame)) },
+    }
+}
+
+fn run<R>(
+    function: &'static Function,
+    body: impl FnOnce(&Call<'_>) -> Result<R, Stopped>,
+) -> Result<R, Stopped> {
+    let Some(machine) = thread::with(thread::Thread::machine) else {
+        eprintln!("ndis-lab: {} called outside of any driver that a lab runs", function.name);
+        std::process::abort();
+    };
+    // SAFETY: `Machine::enter` set this pointer from a reference that lives until the entry ends,
+    // and this code runs within the entry.
+    let machine = unsafe { machine.as_ref() };
+    let outer = thread::with(|thread| thread.set_function(Some(function.name)));
+    if machine.is_dead() {
+        return Err(machine.stop(0, [0; 4], "the machine has stopped"));
+    }
+    let irql = thread::irql();
+    if irql > function.irql.max || irql < function.irql.min {
+        let Irql { min, max } = function.irql;
+        let at = rules::irql_name(irql);
+        let want = match (min, max) {
+            (0, 0) => "PASSIVE_LEVEL only".to_owned(),
+            (0, max) => format!("up to {}", rules::irql_name(max)),
+            (min, _) => format!("{} and above", rules::irql_name(min)),
+        };
+        machine.violate(rules::IRQL_FUNCTION, format!("{} at {at}; it allows {want}", function.name));
+    }
+    let result = body(&Call { machine });
+    thread::with(|thread| thread.set_function(outer));
+    result
+}
+
+/// Defines exported functions and their table.
+macro_rules! exports {
+    ($table:ident in $module:literal {
+        $($irql:ident fn $name:ident($call:pat_param $(, $arg:ident: $ty:ty)* $(,)?) $(-> $ret:ty)? $body:block)*
+    }) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[allow(non_snake_case, clippy::too_many_arguments)]
+            unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
+                static FUNCTION: crate::exports::Function =
+                    crate::exports::Function { name: stringify!($name), irql: crate::exports::$irql };
+                #[allow(clippy::unnecessary_wraps, clippy::too_many_arguments)]
+                unsafe fn body(
+                    $call: &crate::exports::Call<'_>, $($arg: $ty),*
+                ) -> Result<crate::exports::returned!($($ret)?), crate::machine::Stopped> $body
+                // SAFETY: the driver keeps the contract of the function, which is what `body` needs;
+                // where the lab can check it, `body` does.
+                crate::exports::shell(&FUNCTION, |call| unsafe { body(call, $($arg),*) })
+            }
+        )*
+        pub(super) const $table: &[crate::exports::Export] = &[$(
+            crate::exports::Export {
+                module: $module,
+                name: stringify!($name),
+                address: || $name as *const () as usize,
+            }
+        ),*];
+    };
+}
+macro_rules! returned {
+    () => {
+        ()
+    };
+    ($ret:ty) => {
+        $ret
+    };
+}
+pub(crate) use {exports, returned};
+
+/// Every table.
+const TABLES: &[&[Export]] = &[
+    crt::TABLE,
+    kernel::TABLE,
+    memory::KERNEL,
+    memory::NDIS,
+    ndis_config::TABLE,
+    ndis_data::TABLE,
+    ndis_miniport::TABLE,
+    ndis_system::TABLE,
+];
+
+/// The address of a function that an image imports; `module` in lower case.
+pub(crate) fn resolve(module: &str, name: &str) -> Option<usize> {
+    use std::collections::HashMap;
+    use std::sync::LazyLock;
+    static INDEX: LazyLock<HashMap<(&str, &str), usize>> = LazyLock::new(|| {
+        TABLES.iter().copied().flatten().map(|e| ((e.module, e.name), (e.address)())).collect()
+    });
+    // On Windows, hal.dll's functions have moved into the kernel; images still name both.
+    let module = if module == "hal.dll" { "ntoskrnl.exe" } else { module };
+    INDEX.get(&(module, name)).copied()
+}
+
+/// The functions that images can import, as (module, name).
+pub fn functions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLES.iter().copied().flatten().map(|export| (export.module, export.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_function_is_defined_once_and_found() {
+        let mut seen = HashSet::new();
+        for (module, name) in super::functions() {
+            assert!(seen.insert((module, name)), "{module}!{name}");
+            assert!(super::resolve(module, name).is_some_and(|address| address != 0));
+        }
+        assert!(seen.len() > 80);
+        assert_eq!(super::resolve("ntoskrnl.exe", "NoSuchFunction"), None);
+        assert_eq!(super::resolve("kernel32.dll", "ExAllocatePool2"), None);
+    }
+}

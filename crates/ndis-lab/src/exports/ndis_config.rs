@@ -1,0 +1,245 @@
+//! Configuration of ndis.sys: keywords from the adapter's registry key.
+
+use ndis_sys::{
+    NDIS_CONFIGURATION_OBJECT, NDIS_CONFIGURATION_PARAMETER, NDIS_CONFIGURATION_PARAMETER_DATA, NDIS_HANDLE,
+    NDIS_PARAMETER_TYPE, NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS,
+    NDIS_STRING, NdisParameterBinary, NdisParameterHexInteger, NdisParameterInteger,
+    NdisParameterMultiString, NdisParameterString, PVOID, UINT,
+};
+
+use super::exports;
+use crate::adapter::attributes::{self, CONFIGURATION_OBJECT};
+use crate::machine::{HandleKind, Machine};
+use crate::objects::{Configuration, Parameter, Value};
+use crate::rules;
+
+/// `NdisEnvironmentWindowsNt`.
+const ENVIRONMENT_NT: u32 = 1;
+
+/// RtlUnicodeStringToInteger: leading blanks and a sign, then digits as far as there are any. It
+/// never fails; garbage is 0 and overflow wraps.
+pub(crate) fn to_integer(text: &str, base: u32) -> u32 {
+    let text = text.trim_start_matches(|c: char| c <= ' ');
+    let (negative, digits) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let value = digits
+        .chars()
+        .map_while(|c| c.to_digit(base))
+        .fold(0_u32, |value, digit| value.wrapping_mul(base).wrapping_add(digit));
+    if negative { value.wrapping_neg() } else { value }
+}
+
+fn utf16(text: &str) -> Vec<u16> {
+    text.encode_utf16().collect()
+}
+
+/// Makes what the driver sees of a value, or `None` if NDIS does not convert it.
+fn parameter(value: &Value, asked: NDIS_PARAMETER_TYPE) -> Option<Parameter> {
+    let integer = |number: u32| {
+        (NdisParameterInteger, NDIS_CONFIGURATION_PARAMETER_DATA { IntegerData: number }, Box::default())
+    };
+    let (kind, data, bytes): (_, _, Box<[u16]>) = match (value, asked) {
+        (Value::Dword(number), NdisParameterInteger | NdisParameterHexInteger) => integer(*number),
+        (Value::Text(text), NdisParameterInteger) => integer(to_integer(text, 10)),
+        (Value::Text(text), NdisParameterHexInteger) => integer(to_integer(text, 16)),
+        (Value::Text(text), NdisParameterString) => string(utf16(text), NdisParameterString)?,
+        (Value::Texts(texts), NdisParameterMultiString) => {
+            let all = texts.iter().flat_map(|text| utf16(text).into_iter().chain([0])).chain([0]).collect();
+            string(all, NdisParameterMultiString)?
+        }
+        (Value::Binary(raw), NdisParameterBinary) => {
+            let length = u16::try_from(raw.len()).ok()?;
+            let words: Box<[u16]> = raw
+                .chunks(2)
+                .map(|pair| u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
+                .collect();
+            let buffer = words.as_ptr() as PVOID;
+            let data = ndis_sys::BINARY_DATA { Length: length, Buffer: buffer };
+            (NdisParameterBinary, NDIS_CONFIGURATION_PARAMETER_DATA { BinaryData: data }, words)
+        }
+        _ => return None,
+    };
+    let value = Box::new(NDIS_CONFIGURATION_PARAMETER { ParameterType: kind, ParameterData: data });
+    Some(Parameter { value, _bytes: bytes })
+}
+
+type Made = (NDIS_PARAMETER_TYPE, NDIS_CONFIGURATION_PARAMETER_DATA, Box<[u16]>);
+
+fn string(words: Vec<u16>, kind: NDIS_PARAMETER_TYPE) -> Option<Made> {
+    let length = u16::try_from(words.len() * 2).ok()?;
+    let words = words.into_boxed_slice();
+    let data = NDIS_STRING { Length: length, MaximumLength: length, Buffer: words.as_ptr().cast_mut() };
+    Some((kind, NDIS_CONFIGURATION_PARAMETER_DATA { StringData: data }, words))
+}
+
+/// The bytes of a NetworkAddress keyword: hexadecimal digits, with hyphens or not.
+fn network_address(text: &str) -> Option<Vec<u8>> {
+    let digits = text.chars().filter(|c| *c != '-').map(|c| c.to_digit(16)).collect::<Option<Vec<_>>>()?;
+    if digits.is_empty() || !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    Some(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())
+}
+
+impl Machine {
+    fn no_configuration(&self, handle: NDIS_HANDLE) {
+        self.violate(rules::CONFIGURATION_CLOSED, format!("{handle:p} is no open configuration"));
+    }
+}
+
+exports! { TABLE in "ndis.sys" {
+    PASSIVE_ONLY fn NdisOpenConfigurationEx(
+        call, object: *mut NDIS_CONFIGURATION_OBJECT, handle: *mut NDIS_HANDLE,
+    ) -> NDIS_STATUS {
+        // SAFETY: the caller's structure, as large as its header says; the header comes first.
+        let object = unsafe {
+            if let Err(text) = attributes::check((*object).Header, CONFIGURATION_OBJECT, 1) {
+                call.violate(rules::STRUCTURE_HEADER, text);
+                return Ok(NDIS_STATUS_FAILURE);
+            }
+            // Only what revision 1 has is read: 20 of 24 bytes.
+            ((*object).NdisHandle, (*object).Flags)
+        };
+        if object.1 != 0 {
+            call.violate(rules::PARAMETER, format!("Flags {:#x} of NDIS_CONFIGURATION_OBJECT", object.1));
+        }
+        let Some(adapter) = call.named_adapter(object.0) else { return Ok(NDIS_STATUS_FAILURE) };
+        if call.fault(0, 0) {
+            return Ok(NDIS_STATUS_RESOURCES);
+        }
+        let configuration = Configuration {
+            adapter: adapter.id,
+            keywords: adapter.keywords.lock().clone(),
+            parameters: Vec::new(),
+            addresses: Vec::new(),
+            origin: call.origin(),
+        };
+        let number = call.handle(HandleKind::Configuration);
+        call.objects.lock().configurations.insert(number, configuration);
+        // SAFETY: the caller's variable.
+        unsafe { handle.write(number as NDIS_HANDLE) };
+        Ok(NDIS_STATUS_SUCCESS)
+    }
+
+    PASSIVE_ONLY fn NdisReadConfiguration(
+        call, status: *mut NDIS_STATUS, value: *mut *mut NDIS_CONFIGURATION_PARAMETER, handle: NDIS_HANDLE,
+        keyword: *mut NDIS_STRING, kind: NDIS_PARAMETER_TYPE,
+    ) {
+        // SAFETY: the caller's string, of as many bytes as it says.
+        let keyword = unsafe {
+            let string = &*keyword;
+            String::from_utf16_lossy(std::slice::from_raw_parts(string.Buffer, usize::from(string.Length) / 2))
+        };
+        let failing = call.fault(0, 0);
+        let mut objects = call.objects.lock();
+        let Some(configuration) = objects.configurations.get_mut(&(handle as usize)) else {
+            drop(objects);
+            call.no_configuration(handle);
+            // SAFETY: the caller's variable.
+            unsafe { status.write(NDIS_STATUS_FAILURE) };
+            return Ok(());
+        };
+        let own = match keyword.as_str() {
+            "Environment" => Some(Value::Dword(ENVIRONMENT_NT)),
+            "NdisVersion" => Some(Value::Dword(call.options.ndis_version)),
+            _ => None,
+        };
+        let found = own.as_ref().or_else(|| configuration.keywords.get(&keyword));
+        let made = found.filter(|_| !failing).and_then(|value| parameter(value, kind));
+        let result = match made {
+            Some(made) => {
+                configuration.parameters.push(made);
+                let last = configuration.parameters.last_mut().map(|p| &raw mut *p.value);
+                // SAFETY: the caller's variable; the parameter stays until the configuration closes.
+                unsafe { value.write(last.unwrap_or(std::ptr::null_mut())) };
+                NDIS_STATUS_SUCCESS
+            }
+            None => NDIS_STATUS_FAILURE,
+        };
+        // SAFETY: the caller's variable.
+        unsafe { status.write(result) };
+        Ok(())
+    }
+
+    PASSIVE_ONLY fn NdisReadNetworkAddress(
+        call, status: *mut NDIS_STATUS, address: *mut PVOID, length: *mut UINT, handle: NDIS_HANDLE,
+    ) {
+        let failing = call.fault(0, 0);
+        let mut objects = call.objects.lock();
+        let Some(configuration) = objects.configurations.get_mut(&(handle as usize)) else {
+            drop(objects);
+            call.no_configuration(handle);
+            // SAFETY: the caller's variable.
+            unsafe { status.write(NDIS_STATUS_FAILURE) };
+            return Ok(());
+        };
+        let bytes = match configuration.keywords.get("NetworkAddress") {
+            Some(Value::Text(text)) if !failing => network_address(text),
+            _ => None,
+        };
+        let id = configuration.adapter;
+        let result = match bytes {
+            Some(bytes) => {
+                let bytes = bytes.into_boxed_slice();
+                // SAFETY: the caller's variables; the bytes stay until the configuration closes.
+                unsafe {
+                    address.write(bytes.as_ptr() as PVOID);
+                    length.write(bytes.len() as UINT);
+                }
+                configuration.addresses.push(bytes);
+                NDIS_STATUS_SUCCESS
+            }
+            None => NDIS_STATUS_FAILURE,
+        };
+        drop(objects);
+        if let Some(adapter) = call.adapters.read().values().find(|adapter| adapter.id == id) {
+            // Relaxed: a flag that is read after initialisation, on the same thread.
+            adapter.read_network_address.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        // SAFETY: the caller's variable.
+        unsafe { status.write(result) };
+        Ok(())
+    }
+
+    PASSIVE_ONLY fn NdisCloseConfiguration(call, handle: NDIS_HANDLE) {
+        let closed = call.objects.lock().configurations.remove(&(handle as usize));
+        if closed.is_none() {
+            call.no_configuration(handle);
+        }
+        Ok(())
+    }
+} }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_becomes_numbers_as_the_runtime_library_does_it() {
+        for (text, base, value) in [
+            ("1514", 10, 1514),
+            ("  42x", 10, 42),
+            ("-1", 10, u32::MAX),
+            ("+7", 10, 7),
+            ("", 10, 0),
+            ("garbage", 10, 0),
+            ("1F", 16, 0x1f),
+            ("0x1F", 16, 0),
+            ("4294967296", 10, 0),
+        ] {
+            assert_eq!(to_integer(text, base), value, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn network_addresses_may_have_hyphens() {
+        assert_eq!(network_address("02-00-5E-00-00-01"), Some(vec![2, 0, 0x5e, 0, 0, 1]));
+        assert_eq!(network_address("02005E000001"), Some(vec![2, 0, 0x5e, 0, 0, 1]));
+        for bad in ["", "0", "02:00", "zz", "-"] {
+            assert_eq!(network_address(bad), None, "{bad:?}");
+        }
+    }
+}

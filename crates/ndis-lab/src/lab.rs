@@ -1,0 +1,205 @@
+//! The lab: one simulated machine and what a user does with it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ndis_sys::DRIVER_INITIALIZE;
+
+use crate::census::Census;
+use crate::driver::{Code, Driver};
+use crate::error::{BugCheck, LabError};
+use crate::exports;
+use crate::fault::FaultPoint;
+use crate::loader::{Image, LoadError};
+use crate::machine::pool::PoolBlock;
+use crate::machine::{Machine, Options};
+use crate::rules::Violation;
+
+/// How a lab is made.
+#[derive(Debug, Clone)]
+pub struct LabBuilder {
+    options: Options,
+}
+
+impl Default for LabBuilder {
+    fn default() -> Self {
+        Self {
+            options: Options {
+                processors: 8,
+                ndis_version: ndis_sys::NDIS_RUNTIME_VERSION_680,
+                timeout: Duration::from_secs(10),
+            },
+        }
+    }
+}
+
+impl LabBuilder {
+    /// How many processors the machine has (8 unless set, 64 at most). Threads of the driver at
+    /// `DISPATCH_LEVEL` own one each; more threads wait.
+    #[must_use]
+    pub fn processors(mut self, count: u32) -> Self {
+        self.options.processors = count.clamp(1, 64);
+        self
+    }
+
+    /// The NDIS version of the machine, as `NdisGetVersion` tells it: 6.80 unless set.
+    #[must_use]
+    pub fn ndis_version(mut self, version: u32) -> Self {
+        self.options.ndis_version = version;
+        self
+    }
+
+    /// How long the lab waits for a driver: 10 seconds unless set.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = timeout;
+        self
+    }
+
+    /// Makes the lab.
+    pub fn build(self) -> Lab {
+        Lab { machine: Machine::new(self.options) }
+    }
+}
+
+/// One simulated machine. Clones name the same one.
+#[derive(Clone)]
+pub struct Lab {
+    machine: Arc<Machine>,
+}
+
+impl std::fmt::Debug for Lab {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lab").field("bugcheck", &self.bugcheck()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lab {
+    /// A machine with the usual settings.
+    pub fn new() -> Self {
+        LabBuilder::default().build()
+    }
+
+    /// Settings of a machine.
+    pub fn builder() -> LabBuilder {
+        LabBuilder::default()
+    }
+
+    /// Loads a driver image and runs its `DriverEntry`.
+    ///
+    /// # Errors
+    /// [`LabError::Load`] for an image that cannot be loaded; [`LabError::DriverEntry`],
+    /// [`LabError::NotRegistered`], [`LabError::BugCheck`].
+    pub fn load_image(&self, image: &[u8], name: &str) -> Result<Driver, LabError> {
+        self.machine.alive()?;
+        let image = Image::load(image, exports::resolve)?;
+        Driver::start(&self.machine, Code::Image(image), name)
+    }
+
+    /// Reads a driver image from a file, named as the file, and runs its `DriverEntry`.
+    ///
+    /// # Errors
+    /// As [`Lab::load_image`]; [`LoadError::Io`] if the file cannot be read.
+    pub fn load_file(&self, path: impl AsRef<Path>) -> Result<Driver, LabError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(LoadError::Io)?;
+        let name = path.file_stem().map_or("driver".into(), |stem| stem.to_string_lossy());
+        self.load_image(&bytes, &name)
+    }
+
+    /// Runs the `DriverEntry` of a driver that is linked into this program. There can be one at a
+    /// time in a process, since its statics exist once: the call waits until the one before is
+    /// unloaded, or dropped with its lab.
+    ///
+    /// # Safety
+    /// `entry` is the entry point of a miniport driver that keeps the contract of the Windows driver
+    /// documentation, or at least breaks it in ways that the lab can survive.
+    ///
+    /// # Errors
+    /// As [`Lab::load_image`].
+    pub unsafe fn load_native(&self, entry: DRIVER_INITIALIZE, name: &str) -> Result<Driver, LabError> {
+        self.machine.alive()?;
+        Driver::start(&self.machine, Code::Native(entry), name)
+    }
+
+    /// The rules that were broken so far.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.machine.violations()
+    }
+
+    /// The rules that were broken since the last look; takes them.
+    pub fn take_violations(&self) -> Vec<Violation> {
+        self.machine.take_violations()
+    }
+
+    /// How often rules were broken; more than are listed if a driver repeats itself.
+    pub fn violations_total(&self) -> u64 {
+        self.machine.violations_total()
+    }
+
+    /// Panics with a list if a rule was broken: for tests.
+    ///
+    /// # Panics
+    /// If a rule was broken.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        let violations = self.violations();
+        let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
+        assert!(violations.is_empty(), "{} rules were broken:\n{}", lines.len(), lines.join("\n"));
+    }
+
+    /// What the drivers hold at this moment.
+    pub fn census(&self) -> Census {
+        Census::take(&self.machine)
+    }
+
+    /// Looks for writes outside of pool blocks and to freed memory, and records what it finds.
+    pub fn sweep(&self) {
+        self.machine.sweep_pool();
+        self.machine.sweep_packets();
+    }
+
+    /// The bugcheck that stopped the machine.
+    pub fn bugcheck(&self) -> Option<BugCheck> {
+        self.machine.bugcheck()
+    }
+
+    /// What drivers printed with `DbgPrint`; takes it.
+    pub fn take_debug_output(&self) -> Vec<String> {
+        std::mem::take(&mut *self.machine.debug_output.lock())
+    }
+
+    /// Lets `decide` fail calls that may fail on Windows: allocations, mappings, registrations.
+    pub fn set_faults(&self, decide: impl Fn(&FaultPoint) -> bool + Send + Sync + 'static) {
+        self.machine.set_faults(Some(Arc::new(decide)));
+    }
+
+    /// Fails the call that follows after `skip` more of those that may fail; only that one.
+    pub fn fail_after(&self, skip: u64) {
+        let nth = self.machine.fault_points() + skip;
+        self.set_faults(move |point| point.nth == nth);
+    }
+
+    /// Fails nothing any more.
+    pub fn clear_faults(&self) {
+        self.machine.set_faults(None);
+    }
+
+    /// How many calls so far might have failed.
+    pub fn fault_points(&self) -> u64 {
+        self.machine.fault_points()
+    }
+
+    /// Shows each pool block to `look` when it is freed, with its last bytes (has a key been zeroed?).
+    /// `look` must not call the lab.
+    pub fn on_pool_free(&self, look: impl Fn(&PoolBlock, &[u8]) + Send + Sync + 'static) {
+        self.machine.pool.set_hook(Some(Arc::new(look)));
+    }
+}

@@ -1,0 +1,74 @@
+//! Events and waiting. The signal state lives in the driver's KEVENT, as it does on Windows.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Machine, Stopped};
+
+#[derive(Default)]
+pub(crate) struct Dispatcher {
+    /// Held while a signal state changes or is examined.
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Dispatcher {
+    /// Lets every waiter look again.
+    pub(crate) fn wake(&self) {
+        drop(self.lock.lock());
+        self.changed.notify_all();
+    }
+}
+
+/// `SignalState` of a dispatcher object.
+fn signal<'a>(object: usize) -> &'a AtomicI32 {
+    // SAFETY: the driver passed a dispatcher object that outlives the call; its second word is the
+    // aligned signal state, which is accessed atomically only.
+    unsafe { AtomicI32::from_ptr((object as *mut i32).add(1)) }
+}
+
+/// Whether a satisfied wait resets the object.
+fn synchronization(object: usize) -> bool {
+    // SAFETY: as above; the type byte is written once, by KeInitializeEvent.
+    unsafe { (object as *const u8).read() == 1 }
+}
+
+impl Machine {
+    /// Signals or resets an object; returns the state before.
+    pub(crate) fn set_signal(&self, object: usize, state: i32) -> i32 {
+        let guard = self.dispatcher.lock.lock();
+        // Relaxed: the dispatcher's lock orders it against waiters.
+        let old = signal(object).swap(state, Ordering::Relaxed);
+        drop(guard);
+        if state != 0 {
+            self.dispatcher.changed.notify_all();
+        }
+        old
+    }
+
+    /// Waits for an object; `None` is for ever. Says whether it was signalled.
+    pub(crate) fn wait_signal(&self, object: usize, timeout: Option<Duration>) -> Result<bool, Stopped> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut guard = self.dispatcher.lock.lock();
+        loop {
+            if self.is_dead() {
+                return Err(Stopped::new());
+            }
+            // Relaxed: the dispatcher's lock orders it against signals.
+            if signal(object).load(Ordering::Relaxed) > 0 {
+                if synchronization(object) {
+                    signal(object).store(0, Ordering::Relaxed);
+                }
+                return Ok(true);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+            let pause = Duration::from_millis(50);
+            let until = deadline.map_or(Instant::now() + pause, |d| d.min(Instant::now() + pause));
+            let _ = self.dispatcher.changed.wait_until(&mut guard, until);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Spin locks: KSPIN_LOCK, NDIS_SPIN_LOCK and reader-writer locks, with an eye on who holds what.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::thread::Held;
+use super::{AddressMap, DISPATCH, Machine, Origin, Stopped, thread};
+use crate::rules;
+
+/// `SPIN_LOCK_ALREADY_OWNED`.
+const ALREADY_OWNED: u32 = 0x0f;
+/// `SPIN_LOCK_NOT_OWNED`.
+const NOT_OWNED: u32 = 0x10;
+
+/// Reader-writer locks, by handle.
+#[derive(Default)]
+pub(crate) struct Locks {
+    pub(crate) rw: Mutex<AddressMap<RwLock>>,
+}
+
+/// The state of an `NDIS_RW_LOCK_EX`.
+pub(crate) struct RwLock {
+    /// Readers by thread mark; a thread may read recursively.
+    readers: Vec<usize>,
+    writer: usize,
+    pub(crate) origin: Origin,
+}
+
+/// What a held spin lock's word contains: never 0, distinct for each thread.
+fn mark() -> usize {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        // Relaxed: only uniqueness matters.
+        static MARK: usize = usize::try_from(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(1) << 1 | 1;
+    }
+    MARK.with(|mark| *mark)
+}
+
+/// The lock's word.
+fn word<'a>(address: usize) -> &'a AtomicUsize {
+    // SAFETY: the driver passed the address of a KSPIN_LOCK (aligned, in memory that outlives the
+    // call); everyone accesses it through these functions, atomically.
+    unsafe { AtomicUsize::from_ptr(address as *mut usize) }
+}
+
+impl Locks {
+    /// Opens a lock that a handler left held, so that the lab can go on.
+    pub(crate) fn force_release(&self, address: usize) {
+        let mut rw = self.rw.lock();
+        if let Some(lock) = rw.get_mut(&address) {
+            lock.readers.retain(|reader| *reader != mark());
+            if lock.writer == mark() {
+                lock.writer = 0;
+            }
+        } else {
+            // Release: as a proper release would.
+            word(address).store(0, Ordering::Release);
+        }
+    }
+}
+
+impl Machine {
+    /// Acquires a spin lock. `raise`: to DISPATCH_LEVEL; otherwise the thread is there already.
+    /// Returns the IRQL before.
+    pub(crate) fn acquire(&self, address: usize, kind: &'static str, raise: bool) -> Result<u8, Stopped> {
+        if address == 0 || !address.is_multiple_of(align_of::<usize>()) {
+            self.violate(rules::PARAMETER, format!("{kind} at {address:#x} is null or not aligned"));
+            return Err(self.stop(ALREADY_OWNED, [address as u64, 0, 0, 0], "no spin lock at this address"));
+        }
+        let old = thread::irql();
+        if raise {
+            if old > DISPATCH {
+                self.violate(rules::IRQL_FUNCTION, format!("{kind} acquired at {}", rules::irql_name(old)));
+            }
+            self.raise(old.max(DISPATCH));
+        }
+        let lock = word(address);
+        let mut rounds = 0_u32;
+        // Acquire: what the last holder wrote is ours to read.
+        while let Err(holder) = lock.compare_exchange_weak(0, mark(), Ordering::Acquire, Ordering::Relaxed) {
+            if holder == mark() {
+                self.violate(rules::LOCK_RECURSION, format!("{kind} {address:#x} is held by this thread"));
+                return Err(self.stop(ALREADY_OWNED, [address as u64, 0, 0, 0], "deadlock on a spin lock"));
+            }
+            self.spin(&mut rounds)?;
+        }
+        let old_irql = raise.then_some(old);
+        thread::with(|thread| thread.held.borrow_mut().push(Held { address, kind, old_irql }));
+        Ok(old)
+    }
+
+    /// Releases a spin lock. `lower`: to which IRQL; `None` leaves it.
+    pub(crate) fn release(
+        &self,
+        address: usize,
+        kind: &'static str,
+        lower: Option<u8>,
+    ) -> Result<(), Stopped> {
+        let held = thread::with(|thread| {
+            let mut held = thread.held.borrow_mut();
+            held.iter().rposition(|lock| lock.address == address).map(|at| held.remove(at))
+        });
+        let Some(held) = held else {
+            self.violate(rules::LOCK_NOT_HELD, format!("{kind} {address:#x} is not held by this thread"));
+            return Err(self.stop(
+                NOT_OWNED,
+                [address as u64, 0, 0, 0],
+                "release of a spin lock that is not held",
+            ));
+        };
+        // Release: the next holder sees what we wrote.
+        word(address).store(0, Ordering::Release);
+        if held.old_irql != lower {
+            let name = |irql: Option<u8>| irql.map_or("no change of IRQL".into(), rules::irql_name);
+            self.violate(
+                rules::LOCK_ORDER,
+                format!("{kind} {address:#x} gave {}, is released with {}", name(held.old_irql), name(lower)),
+            );
+        }
+        match lower {
+            Some(irql) => self.lower(irql),
+            None => Ok(()),
+        }
+    }
+
+    /// One round of waiting; ends when the machine does.
+    fn spin(&self, rounds: &mut u32) -> Result<(), Stopped> {
+        if self.is_dead() {
+            return Err(Stopped::new());
+        }
+        *rounds += 1;
+        if *rounds < 32 {
+            std::hint::spin_loop();
+        } else {
+            // The holder may have been preempted by the host, which a kernel thread never is.
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn create_rw_lock(&self, handle: usize) {
+        let lock = RwLock { readers: Vec::new(), writer: 0, origin: self.origin() };
+        self.locks.rw.lock().insert(handle, lock);
+    }
+
+    pub(crate) fn free_rw_lock(&self, handle: usize) {
+        match self.locks.rw.lock().remove(&handle) {
+            None => self.violate(rules::HANDLE_UNKNOWN, format!("{handle:#x} is no reader-writer lock")),
+            Some(lock) if lock.writer != 0 || !lock.readers.is_empty() => {
+                self.violate(
+                    rules::LOCK_HELD_ON_RETURN,
+                    format!("lock {handle:#x} is freed while it is held"),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Acquires a reader-writer lock; returns the IRQL before.
+    pub(crate) fn acquire_rw(&self, handle: usize, write: bool) -> Result<u8, Stopped> {
+        let kind = "NDIS_RW_LOCK_EX";
+        let old = thread::irql();
+        self.raise(old.max(DISPATCH));
+        let mut rounds = 0;
+        loop {
+            let mut locks = self.locks.rw.lock();
+            let Some(lock) = locks.get_mut(&handle) else {
+                drop(locks);
+                self.violate(rules::HANDLE_UNKNOWN, format!("{handle:#x} is no reader-writer lock"));
+                return Err(self.stop(ALREADY_OWNED, [handle as u64, 0, 0, 0], "no lock at this address"));
+            };
+            let mine = lock.writer == mark() || (write && lock.readers.contains(&mark()));
+            if mine {
+                drop(locks);
+                self.violate(rules::LOCK_RECURSION, format!("{kind} {handle:#x} is held by this thread"));
+                return Err(self.stop(ALREADY_OWNED, [handle as u64, 0, 0, 0], "deadlock on a lock"));
+            }
+            if lock.writer == 0 && (!write || lock.readers.is_empty()) {
+                if write {
+                    lock.writer = mark();
+                } else {
+                    lock.readers.push(mark());
+                }
+                break;
+            }
+            drop(locks);
+            self.spin(&mut rounds)?;
+        }
+        let held = Held { address: handle, kind, old_irql: Some(old) };
+        thread::with(|thread| thread.held.borrow_mut().push(held));
+        Ok(old)
+    }
+
+    pub(crate) fn release_rw(&self, handle: usize, irql: u8) -> Result<(), Stopped> {
+        let held = thread::with(|thread| {
+            let mut held = thread.held.borrow_mut();
+            held.iter().rposition(|lock| lock.address == handle).map(|at| held.remove(at))
+        });
+        let Some(held) = held else {
+            self.violate(rules::LOCK_NOT_HELD, format!("lock {handle:#x} is not held by this thread"));
+            return Err(self.stop(NOT_OWNED, [handle as u64, 0, 0, 0], "release of a lock that is not held"));
+        };
+        if let Some(lock) = self.locks.rw.lock().get_mut(&handle) {
+            if lock.writer == mark() {
+                lock.writer = 0;
+            } else if let Some(at) = lock.readers.iter().position(|reader| *reader == mark()) {
+                lock.readers.swap_remove(at);
+            }
+        }
+        if held.old_irql != Some(irql) {
+            self.violate(
+                rules::LOCK_ORDER,
+                format!("lock {handle:#x} is released with another LOCK_STATE_EX"),
+            );
+        }
+        self.lower(held.old_irql.unwrap_or(irql))
+    }
+
+    /// Records a violation if the calling thread holds a spin lock of the driver.
+    pub(crate) fn check_no_lock(&self, what: &str) {
+        let held = thread::with(|thread| thread.held.borrow().last().copied());
+        if let Some(lock) = held {
+            self.violate(
+                rules::LOCK_HELD_IN_CALL,
+                format!("{} {:#x} is held while {what}", lock.kind, lock.address),
+            );
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! One simulated machine: processors, IRQL, pool, locks, queues, and the way into driver code.
+//!
+//! Locks here are short and never held while driver code runs: a driver may call back at any time,
+//! from any thread, and may stop the machine from within the call.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::adapter::AdapterCore;
+use crate::error::{BugCheck, LabError};
+use crate::fault::{FaultHook, FaultPoint};
+use crate::packet::Packets;
+use crate::rules::{self, Rule, Violation};
+
+pub(crate) mod dispatcher;
+pub(crate) mod dpc;
+pub(crate) mod lock;
+pub(crate) mod pool;
+pub(crate) mod switch;
+pub(crate) mod thread;
+pub(crate) mod work;
+
+pub(crate) use thread::{Entry, Handler, Stopped, Thread};
+
+/// `PASSIVE_LEVEL`.
+pub(crate) const PASSIVE: u8 = ndis_sys::PASSIVE_LEVEL;
+/// `APC_LEVEL`.
+pub(crate) const APC: u8 = ndis_sys::APC_LEVEL;
+/// `DISPATCH_LEVEL`.
+pub(crate) const DISPATCH: u8 = ndis_sys::DISPATCH_LEVEL;
+/// `HIGH_LEVEL`.
+pub(crate) const HIGH: u8 = ndis_sys::HIGH_LEVEL;
+
+/// A violation list longer than this is a loop; the rest is counted only.
+const MAX_VIOLATIONS: usize = 4096;
+
+/// Hashes addresses and handles: one multiplication is enough, nobody attacks these tables.
+#[derive(Default)]
+pub(crate) struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        // Fibonacci hashing, folded so that the low bits, which choose the bucket, see all of it.
+        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
+}
+
+/// A table keyed by address or handle.
+pub(crate) type AddressMap<V> = HashMap<usize, V, BuildHasherDefault<AddressHasher>>;
+
+/// What is being made when a handle is given out. Handles are no addresses: a driver that follows
+/// one faults instead of reading the lab's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HandleKind {
+    Driver = 1,
+    Adapter,
+    Configuration,
+    ListPool,
+    BufferPool,
+    Timer,
+    WorkItem,
+    OidRequest,
+    RwLock,
+}
+
+/// Who asked for an object, for the census and for leak reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The lab function that made the object.
+    pub function: &'static str,
+    /// The handler of the driver that called it.
+    pub handler: &'static str,
+    /// The driver, by the lab's number.
+    pub driver: u32,
+    /// The adapter that the handler was called for, if any.
+    pub adapter: Option<crate::adapter::AdapterId>,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "by {} in {}", self.function, self.handler)?;
+        self.adapter.map_or(Ok(()), |adapter| write!(f, " of {adapter}"))
+    }
+}
+
+/// How the machine is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) processors: u32,
+    pub(crate) ndis_version: u32,
+    pub(crate) timeout: Duration,
+}
+
+pub(crate) struct Machine {
+    this: Weak<Machine>,
+    pub(crate) options: Options,
+    dead: AtomicBool,
+    bugcheck: Mutex<Option<BugCheck>>,
+    pub(crate) processors: Box<[dpc::Processor]>,
+    pub(crate) dpcs: dpc::Pending,
+    pub(crate) pool: pool::Pool,
+    pub(crate) packets: Packets,
+    pub(crate) locks: lock::Locks,
+    pub(crate) dispatcher: dispatcher::Dispatcher,
+    pub(crate) work: work::Work,
+    pub(crate) objects: Mutex<crate::objects::Objects>,
+    pub(crate) adapters: RwLock<AddressMap<Arc<AdapterCore>>>,
+    violations: Mutex<Vec<Violation>>,
+    violations_total: AtomicU64,
+    faults: RwLock<Option<Arc<FaultHook>>>,
+    fault_points: AtomicU64,
+    next_handle: AtomicU32,
+    next_adapter: AtomicU32,
+    pub(crate) started: Instant,
+    /// Signalled when the machine stops or any pending operation completes.
+    pub(crate) progress: Mutex<()>,
+    pub(crate) progressed: Condvar,
+    pub(crate) debug_output: Mutex<Vec<String>>,
+}
+
+impl Machine {
+    pub(crate) fn new(options: Options) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            dead: AtomicBool::new(false),
+            bugcheck: Mutex::new(None),
+            processors: (0..options.processors).map(|_| dpc::Processor::default()).collect(),
+            dpcs: dpc::Pending::default(),
+            pool: pool::Pool::default(),
+            packets: Packets::default(),
+            locks: lock::Locks::default(),
+            dispatcher: dispatcher::Dispatcher::default(),
+            work: work::Work::default(),
+            objects: Mutex::default(),
+            adapters: RwLock::default(),
+            violations: Mutex::default(),
+            violations_total: AtomicU64::new(0),
+            faults: RwLock::new(None),
+            fault_points: AtomicU64::new(0),
+            next_handle: AtomicU32::new(1),
+            next_adapter: AtomicU32::new(1),
+            started: Instant::now(),
+            progress: Mutex::new(()),
+            progressed: Condvar::new(),
+            debug_output: Mutex::default(),
+            options,
+        })
+    }
+
+    pub(crate) fn arc(&self) -> Arc<Self> {
+        self.this.upgrade().expect("a machine that is called is alive")
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.this.clone()
+    }
+
+    /// A new handle: a non-canonical address, distinct for each object of the machine.
+    pub(crate) fn handle(&self, kind: HandleKind) -> usize {
+        // Relaxed: only uniqueness matters.
+        let number = self.next_handle.fetch_add(1, Ordering::Relaxed) as usize;
+        0x00ab_0000_0000_0000 | (kind as usize) << 40 | number << 4
+    }
+
+    /// The number of a new adapter.
+    pub(crate) fn adapter_id(&self) -> crate::adapter::AdapterId {
+        // Relaxed: only uniqueness matters.
+        crate::adapter::AdapterId(self.next_adapter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Records a broken rule, with what the calling thread was doing.
+    pub(crate) fn violate(&self, rule: &'static Rule, detail: impl Into<String>) {
+        let (function, handler, irql, adapter) = thread::with(|thread| {
+            let context = thread.context();
+            (thread.function(), context.handler, thread.irql(), context.adapter)
+        });
+        self.record(rule, function, handler, irql, adapter, detail.into());
+    }
+
+    /// Records a broken rule of one adapter, whatever the thread was called for.
+    pub(crate) fn violate_for(&self, adapter: &AdapterCore, rule: &'static Rule, detail: impl Into<String>) {
+        let (function, handler, irql) =
+            thread::with(|thread| (thread.function(), thread.context().handler, thread.irql()));
+        self.record(rule, function, handler, irql, Some(adapter.id), detail.into());
+    }
+
+    fn record(
+        &self,
+        rule: &'static Rule,
+        function: Option<&'static str>,
+        handler: Option<&'static str>,
+        irql: u8,
+        adapter: Option<crate::adapter::AdapterId>,
+        detail: String,
+    ) {
+        let state =
+            adapter.and_then(|id| self.adapters.read().values().find(|a| a.id == id).map(|a| a.state()));
+        let violation = Violation { rule, function, handler, irql, adapter, state, detail };
+        // Relaxed: a count that is read after the threads were joined or for display only.
+        self.violations_total.fetch_add(1, Ordering::Relaxed);
+        let mut violations = self.violations.lock();
+        if violations.len() < MAX_VIOLATIONS {
+            violations.push(violation);
+        }
+    }
+
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        self.violations.lock().clone()
+    }
+
+    pub(crate) fn take_violations(&self) -> Vec<Violation> {
+        std::mem::take(&mut *self.violations.lock())
+    }
+
+    pub(crate) fn violations_total(&self) -> u64 {
+        // Relaxed: see `record`.
+        self.violations_total.load(Ordering::Relaxed)
+    }
+
+    /// Stops the machine; the first stop is the one that counts.
+    pub(crate) fn stop(&self, code: u32, parameters: [u64; 4], what: impl Into<String>) -> Stopped {
+        let (function, handler, adapter) = thread::with(|thread| {
+            let context = thread.context();
+            (thread.function(), context.handler, context.adapter)
+        });
+        let mut bugcheck = self.bugcheck.lock();
+        let first = bugcheck.is_none();
+        if first {
+            *bugcheck = Some(BugCheck { code, parameters, function, handler, adapter, detail: what.into() });
+        }
+        let detail = bugcheck.as_ref().map(ToString::to_string).unwrap_or_default();
+        drop(bugcheck);
+        // Release: a thread that sees the machine dead also finds the bugcheck.
+        self.dead.store(true, Ordering::Release);
+        if first {
+            self.violate(rules::BUGCHECK, detail);
+        }
+        drop(self.progress.lock());
+        self.progressed.notify_all();
+        self.dispatcher.wake();
+        Stopped::new()
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        // Acquire: pairs with the store in `stop`.
+        self.dead.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn bugcheck(&self) -> Option<BugCheck> {
+        self.bugcheck.lock().clone()
+    }
+
+    /// The error of a call that met a stopped machine.
+    pub(crate) fn dead_error(&self) -> LabError {
+        LabError::BugCheck(Box::new(self.bugcheck().unwrap_or_default()))
+    }
+
+    pub(crate) fn alive(&self) -> Result<(), LabError> {
+        if self.is_dead() { Err(self.dead_error()) } else { Ok(()) }
+    }
+
+    /// Waits until `done`, the machine stops, or `timeout` passes; says whether `done`.
+    pub(crate) fn wait_until(&self, timeout: Duration, mut done: impl FnMut() -> bool) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut guard = self.progress.lock();
+        loop {
+            if done() {
+                return true;
+            }
+            if self.is_dead() || self.progressed.wait_until(&mut guard, deadline).timed_out() {
+                return done();
+            }
+        }
+    }
+
+    /// Tells waiters to look again.
+    pub(crate) fn notify(&self) {
+        // Taking the lock orders the change before a waiter's last look.
+        drop(self.progress.lock());
+        self.progressed.notify_all();
+    }
+
+    pub(crate) fn set_faults(&self, hook: Option<Arc<FaultHook>>) {
+        *self.faults.write() = hook;
+    }
+
+    /// How often the driver asked for something that could have been refused.
+    pub(crate) fn fault_points(&self) -> u64 {
+        // Relaxed: a counter without data behind it.
+        self.fault_points.load(Ordering::Relaxed)
+    }
+
+    /// Whether a call that may fail on Windows shall fail now.
+    pub(crate) fn fault(&self, size: usize, tag: u32) -> bool {
+        // Relaxed: a counter without data behind it.
+        let nth = self.fault_points.fetch_add(1, Ordering::Relaxed);
+        let Some(hook) = self.faults.read().clone() else { return false };
+        let point = thread::with(|thread| {
+            let context = thread.context();
+            FaultPoint {
+                nth,
+                function: thread.function().unwrap_or_default(),
+                handler: context.handler.unwrap_or_default(),
+                adapter: context.adapter,
+                size,
+                tag,
+            }
+        });
+        hook(&point)
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        thread::with(|thread| {
+            let context = thread.context();
+            Origin {
+                function: thread.function().unwrap_or_default(),
+                handler: context.handler.unwrap_or_default(),
+                driver: context.driver,
+                adapter: context.adapter,
+            }
+        })
+    }
+
+    pub(crate) fn adapter(&self, handle: usize) -> Option<Arc<AdapterCore>> {
+        self.adapters.read().get(&handle).cloned()
+    }
+
+    /// The adapter that the driver names; reports a handle that names none.
+    pub(crate) fn named_adapter(&self, handle: ndis_sys::NDIS_HANDLE) -> Option<Arc<AdapterCore>> {
+        let found = self.adapter(handle as usize);
+        if found.is_none() {
+            let halted = self.objects.lock().halted.get(&(handle as usize)).copied();
+            match halted {
+                Some(id) => {
+                    self.violate(rules::HANDLE_AFTER_HALT, format!("{handle:p} was {id}, which is halted"))
+                }
+                None => self.violate(rules::HANDLE_UNKNOWN, format!("{handle:p} is no adapter's handle")),
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.work.close();
+    }
+}

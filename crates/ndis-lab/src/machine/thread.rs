@@ -1,0 +1,290 @@
+//! What the lab knows of the calling thread: its IRQL, its processor, what it was called for.
+
+use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
+
+use super::switch::{self, Frame, MAX_ARGUMENTS};
+use super::{DISPATCH, Machine};
+use crate::adapter::AdapterId;
+use crate::rules;
+
+/// Proof that the machine stopped: whoever holds it returns to its caller at once.
+#[derive(Debug)]
+pub(crate) struct Stopped(());
+
+impl Stopped {
+    pub(super) const fn new() -> Self {
+        Self(())
+    }
+}
+
+/// A handler of the driver, as documentation names it.
+#[derive(Debug)]
+pub(crate) struct Handler {
+    pub(crate) name: &'static str,
+}
+
+macro_rules! handlers {
+    ($($constant:ident = $name:literal;)*) => {
+        $(pub(crate) const $constant: &Handler = &Handler { name: $name };)*
+    };
+}
+
+/// The handlers that the lab calls.
+pub(crate) mod handler {
+    use super::Handler;
+    handlers! {
+        DRIVER_ENTRY = "DriverEntry";
+        SET_OPTIONS = "MiniportSetOptions";
+        INITIALIZE = "MiniportInitializeEx";
+        HALT = "MiniportHaltEx";
+        UNLOAD = "MiniportDriverUnload";
+        PAUSE = "MiniportPause";
+        RESTART = "MiniportRestart";
+        OID_REQUEST = "MiniportOidRequest";
+        CANCEL_OID = "MiniportCancelOidRequest";
+        DIRECT_OID_REQUEST = "MiniportDirectOidRequest";
+        CANCEL_DIRECT_OID = "MiniportCancelDirectOidRequest";
+        SEND = "MiniportSendNetBufferLists";
+        CANCEL_SEND = "MiniportCancelSend";
+        RETURN = "MiniportReturnNetBufferLists";
+        CHECK_FOR_HANG = "MiniportCheckForHangEx";
+        RESET = "MiniportResetEx";
+        PNP_EVENT = "MiniportDevicePnPEventNotify";
+        SHUTDOWN = "MiniportShutdownEx";
+        DPC = "KDEFERRED_ROUTINE";
+        TIMER = "NDIS_TIMER_FUNCTION";
+        WORK_ITEM = "NDIS_IO_WORKITEM_FUNCTION";
+    }
+}
+
+/// What a thread is called for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Context {
+    pub(crate) handler: Option<&'static str>,
+    pub(crate) driver: u32,
+    pub(crate) adapter: Option<AdapterId>,
+}
+
+/// One entry into driver code.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) handler: &'static Handler,
+    pub(crate) driver: u32,
+    pub(crate) adapter: Option<AdapterId>,
+    /// The thread is raised to this IRQL for the call; it is never lowered.
+    pub(crate) irql: u8,
+}
+
+/// A spin lock that the thread holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) address: usize,
+    pub(crate) kind: &'static str,
+    /// The IRQL before the acquisition, or `None` if that did not raise it.
+    pub(crate) old_irql: Option<u8>,
+}
+
+/// The state of one host thread.
+pub(crate) struct Thread {
+    machine: Cell<Option<NonNull<Machine>>>,
+    frame: Cell<*mut Frame>,
+    irql: Cell<u8>,
+    /// The processor that this thread owns: only at DISPATCH_LEVEL and above.
+    processor: Cell<Option<u32>>,
+    /// The processor that it ran on last.
+    last: Cell<u32>,
+    context: Cell<Context>,
+    function: Cell<Option<&'static str>>,
+    pub(crate) held: RefCell<Vec<Held>>,
+    /// Saved extended states, innermost last: (address of `XSTATE_SAVE`, mask).
+    pub(crate) xstates: RefCell<Vec<(usize, u64)>>,
+}
+
+thread_local! {
+    static THREAD: Thread = const {
+        Thread {
+            machine: Cell::new(None),
+            frame: Cell::new(std::ptr::null_mut()),
+            irql: Cell::new(0),
+            processor: Cell::new(None),
+            last: Cell::new(0),
+            context: Cell::new(Context { handler: None, driver: 0, adapter: None }),
+            function: Cell::new(None),
+            held: RefCell::new(Vec::new()),
+            xstates: RefCell::new(Vec::new()),
+        }
+    };
+}
+
+/// Looks at the calling thread.
+pub(crate) fn with<R>(look: impl FnOnce(&Thread) -> R) -> R {
+    THREAD.with(look)
+}
+
+/// The IRQL of the calling thread.
+pub(crate) fn irql() -> u8 {
+    with(Thread::irql)
+}
+
+impl Thread {
+    pub(crate) fn irql(&self) -> u8 {
+        self.irql.get()
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        self.context.get()
+    }
+
+    pub(crate) fn function(&self) -> Option<&'static str> {
+        self.function.get()
+    }
+
+    /// Names the lab function that runs; returns the one before.
+    pub(crate) fn set_function(&self, function: Option<&'static str>) -> Option<&'static str> {
+        self.function.replace(function)
+    }
+
+    /// Whether driver code is below this frame.
+    pub(crate) fn machine(&self) -> Option<NonNull<Machine>> {
+        self.machine.get()
+    }
+
+    pub(crate) fn frame(&self) -> *mut Frame {
+        self.frame.get()
+    }
+
+    pub(crate) fn processor(&self) -> u32 {
+        self.processor.get().unwrap_or_else(|| self.last.get())
+    }
+}
+
+impl Machine {
+    /// Raises the calling thread; it owns a processor from DISPATCH_LEVEL on.
+    pub(crate) fn raise(&self, irql: u8) -> u8 {
+        with(|thread| {
+            let old = thread.irql.get();
+            if irql >= DISPATCH && thread.processor.get().is_none() {
+                let processor = self.take_processor(thread.last.get());
+                thread.processor.set(Some(processor));
+                thread.last.set(processor);
+            }
+            thread.irql.set(irql);
+            old
+        })
+    }
+
+    /// Lowers the calling thread. Below DISPATCH_LEVEL the processor's DPCs run first, and then the
+    /// processor is free for others.
+    pub(crate) fn lower(&self, irql: u8) -> Result<(), Stopped> {
+        let mut ended = Ok(());
+        if irql < DISPATCH
+            && let Some(processor) = with(|thread| thread.processor.get())
+        {
+            with(|thread| thread.irql.set(DISPATCH));
+            ended = self.run_dpcs(processor);
+            with(|thread| thread.processor.set(None));
+            self.give_processor(processor);
+        }
+        with(|thread| thread.irql.set(irql));
+        ended
+    }
+
+    /// Calls driver code.
+    ///
+    /// The thread is raised to the entry's IRQL, checked when it comes back (IRQL, locks), and put
+    /// back to where it was; DPCs that wait on its processor run before it falls below DISPATCH.
+    ///
+    /// # Safety
+    /// `target` is a function of the driver with the Windows x64 convention, `args` are valid for
+    /// its prototype, and what they point to outlives the call.
+    pub(crate) unsafe fn enter(
+        &self,
+        entry: Entry,
+        target: usize,
+        args: [u64; MAX_ARGUMENTS],
+    ) -> Result<u64, Stopped> {
+        if self.is_dead() {
+            return Err(Stopped::new());
+        }
+        let this = NonNull::from(self);
+        let context =
+            Context { handler: Some(entry.handler.name), driver: entry.driver, adapter: entry.adapter };
+        let mut frame = Frame::new();
+        // Another machine's driver may lie further out on this thread: this one starts afresh.
+        let (outer, held, xstates) = with(|thread| {
+            let same = thread.machine.get() == Some(this) || thread.machine.get().is_none();
+            let outer = (
+                thread.machine.replace(Some(this)),
+                thread.frame.replace(&raw mut frame),
+                thread.context.replace(context),
+                thread.function.replace(None),
+                thread.irql.get(),
+                thread.processor.get(),
+            );
+            if !same {
+                thread.irql.set(0);
+                thread.processor.set(None);
+            }
+            (outer, thread.held.borrow().len(), thread.xstates.borrow().len())
+        });
+        let before = irql();
+        let during = before.max(entry.irql);
+        if during != before {
+            self.raise(during);
+        }
+        // SAFETY: the caller vouches for `target` and `args`; `frame` is a local of ours, pinned by
+        // not being touched until the call has ended, and used for this entry only.
+        let returned = unsafe { switch::call(&raw mut frame, target, &raw const args) };
+        let mut result = if returned.stopped == 0 { Ok(returned.value) } else { Err(Stopped::new()) };
+        if result.is_ok() {
+            self.check_return(during, held, xstates);
+        }
+        with(|thread| {
+            thread.held.borrow_mut().truncate(held);
+            thread.xstates.borrow_mut().truncate(xstates);
+            if result.is_err() {
+                // The driver's frames are gone, and with them what it had raised.
+                thread.irql.set(during);
+            }
+        });
+        if self.lower(before).is_err() && result.is_ok() {
+            result = Err(Stopped::new());
+        }
+        with(|thread| {
+            let (machine, frame, context, function, irql, processor) = outer;
+            thread.machine.set(machine);
+            thread.frame.set(frame);
+            thread.context.set(context);
+            thread.function.set(function);
+            thread.irql.set(irql);
+            thread.processor.set(processor);
+        });
+        result
+    }
+
+    fn check_return(&self, irql: u8, held: usize, xstates: usize) {
+        let (now, locks, states) = with(|thread| {
+            let locks = thread.held.borrow().get(held..).map(<[Held]>::to_vec).unwrap_or_default();
+            (thread.irql(), locks, thread.xstates.borrow().len())
+        });
+        for lock in locks {
+            self.violate(
+                rules::LOCK_HELD_ON_RETURN,
+                format!("{} {:#x} is still held", lock.kind, lock.address),
+            );
+            self.locks.force_release(lock.address);
+        }
+        if now != irql {
+            let (from, to) = (rules::irql_name(irql), rules::irql_name(now));
+            self.violate(rules::IRQL_CHANGED, format!("called at {from}, returned at {to}"));
+            self.raise(irql);
+        }
+        if states > xstates {
+            self.violate(
+                rules::XSTATE_USE,
+                format!("{} saved extended states were not restored", states - xstates),
+            );
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The rules that the lab enforces, and what is recorded when a driver breaks one.
+//!
+//! A rule is a row of [`ALL`]: an identifier that tests and filters use, a sentence, and the page of
+//! the Windows driver documentation that states it. Breaking a rule is recorded, not fatal, unless
+//! Windows itself could not go on; then the machine stops with a bugcheck as well.
+
+use std::fmt;
+
+use crate::adapter::{AdapterId, State};
+
+/// A rule of NDIS or of the kernel.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// Short, stable name: `nbl-completed-twice`.
+    pub id: &'static str,
+    /// What the rule asks for, as a sentence.
+    pub name: &'static str,
+    /// The page of the Windows driver documentation (its last path element).
+    pub page: &'static str,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+macro_rules! rules {
+    ($($constant:ident = $id:literal, $name:literal, $page:literal;)*) => {
+        $(
+            #[doc = $name]
+            pub const $constant: &Rule = &Rule { id: $id, name: $name, page: $page };
+        )*
+        /// Every rule, in the order of this page.
+        pub const ALL: &[&Rule] = &[$($constant),*];
+    };
+}
+
+rules! {
+    // IRQL
+    IRQL_FUNCTION = "irql-function", "A function is called only at an IRQL that it allows.", "managing-hardware-priorities";
+    IRQL_PAGED = "irql-paged", "Paged memory is not allocated or freed at DISPATCH_LEVEL.", "nf-wdm-exallocatepool2";
+    IRQL_CHANGED = "irql-changed", "A handler returns at the IRQL at which it was called.", "managing-hardware-priorities";
+    IRQL_LOWERED = "irql-lowered", "KeRaiseIrql does not lower the IRQL, nor KeLowerIrql raise it.", "nf-wdm-kelowerirql";
+    IRQL_WAIT = "irql-wait", "A thread does not wait at DISPATCH_LEVEL.", "nf-wdm-kewaitforsingleobject";
+    IRQL_FLAG = "irql-flag", "A DISPATCH_LEVEL flag is set only when the caller runs at DISPATCH_LEVEL.", "dispatch-irql-tracking";
+
+    // Spin locks
+    LOCK_RECURSION = "lock-recursion", "A spin lock is not acquired by the thread that holds it.", "nf-wdm-keacquirespinlock";
+    LOCK_NOT_HELD = "lock-not-held", "A spin lock is released only by the thread that holds it.", "nf-wdm-kereleasespinlock";
+    LOCK_ORDER = "lock-order", "A spin lock is released with the IRQL that its acquisition gave.", "nf-wdm-kereleasespinlock";
+    LOCK_HELD_ON_RETURN = "lock-held-on-return", "A handler holds no spin lock when it returns.", "introduction-to-spin-locks";
+    LOCK_HELD_IN_CALL = "lock-held-in-call", "No spin lock is held while packets or completions are handed to NDIS.", "nf-ndis-ndismindicatereceivenetbufferlists";
+    LOCK_NOT_ALLOCATED = "lock-not-allocated", "An NDIS spin lock is initialised before it is used.", "nf-ndis-ndisallocatespinlock";
+
+    // Pool
+    POOL_ZERO_SIZE = "pool-zero-size", "An allocation asks for at least one byte.", "nf-wdm-exallocatepool2";
+    POOL_TAG_ZERO = "pool-tag-zero", "A pool tag is not zero.", "nf-wdm-exallocatepool2";
+    POOL_FLAGS = "pool-flags", "Pool flags name exactly one pool and no unknown bit.", "pool_flags";
+    POOL_WRONG_TAG = "pool-wrong-tag", "A block is freed with the tag of its allocation.", "nf-wdm-exfreepoolwithtag";
+    POOL_DOUBLE_FREE = "pool-double-free", "A block is freed once.", "nf-wdm-exfreepoolwithtag";
+    POOL_UNKNOWN_FREE = "pool-unknown-free", "Only the start of a live pool block is freed.", "nf-wdm-exfreepoolwithtag";
+    POOL_OVERRUN = "pool-overrun", "Nothing is written before or behind a pool block.", "special-pool";
+    POOL_USE_AFTER_FREE = "pool-use-after-free", "Nothing is written to a freed block.", "special-pool";
+    POOL_WRONG_LENGTH = "pool-wrong-length", "NdisFreeMemory gets the length of the allocation.", "nf-ndis-ndisfreememory";
+    POOL_IN_USE = "pool-in-use", "A block that holds a queued DPC, a set timer or a held lock is not freed.", "nf-wdm-exfreepoolwithtag";
+
+    // Registration and initialisation
+    REGISTER_CHARACTERISTICS = "register-characteristics", "Driver characteristics have type, revision, size and versions that belong together.", "ns-ndis-_ndis_miniport_driver_characteristics";
+    REGISTER_HANDLERS = "register-handlers", "All mandatory handlers are registered, and optional ones in pairs.", "ns-ndis-_ndis_miniport_driver_characteristics";
+    REGISTER_STATUS = "register-status", "DriverEntry returns what registration returned, and deregisters if it fails later.", "nf-ndis-ndismregisterminiportdriver";
+    REGISTER_ONCE = "register-once", "A driver is registered once and deregistered once.", "nf-ndis-ndismderegisterminiportdriver";
+    ATTRIBUTE_HEADER = "attribute-header", "An attribute structure has exactly the type, revision and size of its NDIS version.", "nf-ndis-ndismsetminiportattributes";
+    ATTRIBUTE_ORDER = "attribute-order", "Registration attributes come first, general ones second, each once and only in MiniportInitializeEx.", "nf-ndis-ndismsetminiportattributes";
+    ATTRIBUTE_CONTENT = "attribute-content", "Attributes hold values that NDIS accepts.", "ns-ndis-_ndis_miniport_adapter_general_attributes";
+    ATTRIBUTE_MISSING = "attribute-missing", "MiniportInitializeEx sets registration and general attributes before it succeeds.", "nc-ndis-miniport_initialize";
+    INITIALIZE_STATUS = "initialize-status", "MiniportInitializeEx returns one of its documented statuses.", "nc-ndis-miniport_initialize";
+    HANDLE_UNKNOWN = "handle-unknown", "A handle passed to NDIS is one that NDIS gave and that still lives.", "ndis-handles";
+    HANDLE_AFTER_HALT = "handle-after-halt", "No NDIS call names an adapter after MiniportHaltEx returned.", "nc-ndis-miniport_halt";
+    STRUCTURE_HEADER = "structure-header", "A structure given to NDIS has the type, revision and size that its page names.", "using-ndis-version-information";
+    PARAMETER = "parameter", "A parameter has a value that the function's page allows.", "ndis-library-functions";
+    CONFIGURATION_CLOSED = "configuration-closed", "A configuration handle is closed once and not used afterwards.", "nf-ndis-ndiscloseconfiguration";
+
+    // States
+    STATE_INDICATE = "state-indicate", "Receives are indicated only between entry to MiniportRestart and completion of MiniportPause.", "miniport-adapter-states-and-operations";
+    STATE_COMPLETION = "state-completion", "A pause, restart or reset completes only after its handler returned NDIS_STATUS_PENDING, once.", "nf-ndis-ndismpausecomplete";
+    STATE_STATUS = "state-status", "A state handler returns one of its documented statuses.", "miniport-adapter-states-and-operations";
+    PAUSE_RECEIVES = "pause-receives", "A pause completes after all indicated receives were returned.", "nc-ndis-miniport_pause";
+    PAUSE_SENDS = "pause-sends", "A pause completes after all sends were completed.", "nc-ndis-miniport_pause";
+    PAUSE_TIMEOUT = "pause-timeout", "A pause completes.", "nc-ndis-miniport_pause";
+    RESTART_TIMEOUT = "restart-timeout", "A restart completes.", "nc-ndis-miniport_restart";
+    RESET_TIMEOUT = "reset-timeout", "A reset completes.", "nc-ndis-miniport_reset";
+    RESET_PENDING = "reset-pending", "OIDs and sends that were pending complete before the reset does.", "hardware-reset";
+    HANG_HANDLER = "hang-handler", "A driver that asks to be reset has a reset handler.", "nc-ndis-miniport_check_for_hang";
+    HALT_WAITS = "halt-waits", "No DPC, timer or work item of an adapter runs or waits after MiniportHaltEx returned.", "nc-ndis-miniport_halt";
+    LEAK_INITIALIZE = "leak-initialize", "A failed MiniportInitializeEx leaves nothing behind.", "nc-ndis-miniport_initialize";
+    LEAK_HALT = "leak-halt", "MiniportHaltEx frees what belongs to the adapter.", "nc-ndis-miniport_halt";
+    LEAK_UNLOAD = "leak-unload", "A driver that is unloaded leaves nothing behind.", "nc-ndis-miniport_unload";
+
+    // OID requests
+    OID_COMPLETED_TWICE = "oid-completed-twice", "An OID request is completed once.", "nf-ndis-ndismoidrequestcomplete";
+    OID_NOT_PENDING = "oid-not-pending", "A request is completed by call only if its handler returned or will return NDIS_STATUS_PENDING.", "nc-ndis-miniport_oid_request";
+    OID_WRONG_COMPLETION = "oid-wrong-completion", "Regular requests end with NdisMOidRequestComplete, direct ones with NdisMDirectOidRequestComplete.", "nf-ndis-ndismdirectoidrequestcomplete";
+    OID_UNKNOWN = "oid-unknown", "Only a request that the adapter was given is completed, with the handle of that adapter.", "nf-ndis-ndismoidrequestcomplete";
+    OID_STATUS = "oid-status", "A request is not completed with NDIS_STATUS_PENDING.", "nf-ndis-ndismoidrequestcomplete";
+    OID_TIMEOUT = "oid-timeout", "A pending request is completed, at the latest when it is cancelled.", "nc-ndis-miniport_cancel_oid_request";
+    OID_BYTES = "oid-bytes", "BytesWritten and BytesRead do not exceed the buffer, and a short buffer is told by BytesNeeded.", "nc-ndis-miniport_oid_request";
+    OID_OVERRUN = "oid-overrun", "Nothing is written outside of the information buffer, nor behind BytesWritten.", "nc-ndis-miniport_oid_request";
+    OID_FAILED_WRITE = "oid-failed-write", "A query that fails leaves its buffer alone.", "nc-ndis-miniport_oid_request";
+    OID_SET_WRITE = "oid-set-write", "A set leaves its buffer alone.", "nc-ndis-miniport_oid_request";
+    OID_REQUEST_CHANGED = "oid-request-changed", "The fields of a request that belong to NDIS are left alone.", "ns-oidrequest-ndis_oid_request";
+
+    // Sends
+    SEND_COMPLETED_TWICE = "send-completed-twice", "A NET_BUFFER_LIST is completed once.", "nf-ndis-ndismsendnetbufferlistscomplete";
+    SEND_UNKNOWN = "send-unknown", "Only NET_BUFFER_LISTs that were given to this adapter are completed to it.", "nf-ndis-ndismsendnetbufferlistscomplete";
+    SEND_STATUS = "send-status", "A send completes with a status that its page names.", "nf-ndis-ndismsendnetbufferlistscomplete";
+    SEND_NOT_PAUSED = "send-not-paused", "Sends to a paused or pausing adapter complete with NDIS_STATUS_PAUSED.", "nc-ndis-miniport_pause";
+    SEND_CHAIN_CHANGED = "send-chain-changed", "Net buffers, MDLs, offsets and lengths are as they were given when a send completes.", "nc-ndis-miniport_send_net_buffer_lists";
+    SEND_OOB_CHANGED = "send-oob-changed", "Out-of-band data is as it was given when a send completes.", "nc-ndis-miniport_send_net_buffer_lists";
+    SEND_PAYLOAD_CHANGED = "send-payload-changed", "The bytes of a sender are not written.", "nc-ndis-miniport_send_net_buffer_lists";
+    SEND_NOT_COMPLETED = "send-not-completed", "Every NET_BUFFER_LIST given to MiniportSendNetBufferLists is completed.", "nc-ndis-miniport_send_net_buffer_lists";
+    SEND_FLAGS = "send-flags", "Completion flags hold no unknown bit.", "nf-ndis-ndismsendnetbufferlistscomplete";
+
+    // Receives
+    NBL_UNKNOWN = "nbl-unknown", "A NET_BUFFER_LIST comes from a pool and was not freed.", "ns-nbl-net_buffer_list";
+    NBL_POOL = "nbl-pool", "Pools are created with valid parameters and freed when they are empty.", "nf-nblapi-ndisallocatenetbufferlistpool";
+    NBL_DOUBLE_FREE = "nbl-double-free", "A NET_BUFFER_LIST, NET_BUFFER or MDL is freed once, by the function that belongs to its allocation.", "nf-nblapi-ndisfreenetbufferlist";
+    NBL_IN_USE = "nbl-in-use", "What was indicated and not returned is neither freed nor indicated again.", "nf-ndis-ndismindicatereceivenetbufferlists";
+    MDL_CHAIN = "mdl-chain", "DataOffset, CurrentMdl, CurrentMdlOffset and DataLength describe bytes of the MDL chain.", "net-buffer-structure";
+    MDL_MEMORY = "mdl-memory", "An MDL describes non-paged memory that is still allocated.", "nf-ndis-ndisallocatemdl";
+    RECEIVE_COUNT = "receive-count", "NumberOfNetBufferLists is the length of the chain.", "nf-ndis-ndismindicatereceivenetbufferlists";
+    RECEIVE_ONE_BUFFER = "receive-one-buffer", "An Ethernet receive has one NET_BUFFER per NET_BUFFER_LIST.", "indicating-received-ethernet-frames";
+    RECEIVE_SOURCE = "receive-source", "SourceHandle of a received NET_BUFFER_LIST is the adapter's handle.", "nf-ndis-ndismindicatereceivenetbufferlists";
+    RECEIVE_STATUS = "receive-status", "Status of a received NET_BUFFER_LIST is NDIS_STATUS_SUCCESS.", "nf-ndis-ndismindicatereceivenetbufferlists";
+    RECEIVE_FLAGS = "receive-flags", "Receive flags and NblFlags hold only bits that a miniport may set, and what they say is true.", "nf-ndis-ndismindicatereceivenetbufferlists";
+    RECEIVE_LENGTH = "receive-length", "A received frame holds a MAC header and is no longer than the adapter's maximum.", "indicating-received-ethernet-frames";
+    RECEIVE_CHAIN_CHANGED = "receive-chain-changed", "Receives that NDIS owns are left alone by the driver.", "nf-ndis-ndismindicatereceivenetbufferlists";
+
+    // Indications and others
+    STATUS_HEADER = "status-header", "A status indication has the right header and source handle, and buffers of the right size.", "ns-ndis-_ndis_status_indication";
+    STATUS_CODE = "status-code", "A miniport indicates only statuses that are its own.", "nf-ndis-ndismindicatestatusex";
+    TIMER_USE = "timer-use", "A timer is set, cancelled and freed in that order, and not freed while set or running.", "nf-ndis-ndisfreetimerobject";
+    WORK_ITEM_USE = "work-item-use", "A work item is queued once at a time and not freed while queued or running.", "nf-ndis-ndisqueueioworkitem";
+    DPC_USE = "dpc-use", "A DPC is initialised before it is queued.", "nf-wdm-keinitializedpc";
+    XSTATE_USE = "xstate-use", "Extended processor state is restored by the call chain and thread that saved it, innermost first.", "nf-wdm-kerestoreextendedprocessorstate";
+    BUGCHECK = "bugcheck", "A driver does not stop the machine.", "nf-wdm-kebugcheckex";
+}
+
+/// A rule that a driver broke, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// The lab function that noticed, as the driver called it; `None` when the lab looked by itself.
+    pub function: Option<&'static str>,
+    /// The driver's handler that was running.
+    pub handler: Option<&'static str>,
+    /// The IRQL of the thread.
+    pub irql: u8,
+    /// The adapter that the handler or the function is about.
+    pub adapter: Option<AdapterId>,
+    /// The state of that adapter.
+    pub state: Option<State>,
+    /// What was seen, and what was expected.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule.id, self.detail)?;
+        match (self.function, self.handler) {
+            (Some(function), Some(handler)) => write!(f, "; in {function}, called by {handler}")?,
+            (Some(name), None) | (None, Some(name)) => write!(f, "; in {name}")?,
+            (None, None) => {}
+        }
+        write!(f, " at {}", irql_name(self.irql))?;
+        if let Some(adapter) = self.adapter {
+            write!(f, ", {adapter}")?;
+            if let Some(state) = self.state {
+                write!(f, " ({state:?})")?;
+            }
+        }
+        write!(f, ". {} [{}]", self.rule.name, self.rule.page)
+    }
+}
+
+/// `DISPATCH_LEVEL` for 2, and so on.
+pub(crate) fn irql_name(irql: u8) -> String {
+    match irql {
+        0 => "PASSIVE_LEVEL".into(),
+        1 => "APC_LEVEL".into(),
+        2 => "DISPATCH_LEVEL".into(),
+        15 => "HIGH_LEVEL".into(),
+        other => format!("IRQL {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn identifiers_are_unique_and_plain() {
+        let ids: HashSet<_> = ALL.iter().map(|rule| rule.id).collect();
+        assert_eq!(ids.len(), ALL.len());
+        for rule in ALL {
+            assert!(rule.id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", rule.id);
+            assert!(rule.name.ends_with('.') && !rule.page.is_empty(), "{}", rule.id);
+        }
+    }
+}
