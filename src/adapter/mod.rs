@@ -1,0 +1,193 @@
+//! One adapter: its parts, and its life from MiniportInitializeEx to MiniportHaltEx (`ndis::Miniport`).
+//!
+//! What NDIS asks of an adapter arrives here and goes on to the room it belongs to: requests to `oid` and `sa`, packets to
+//! `datapath`, the wire to `nic`.
+
+pub(crate) mod attributes;
+mod bars;
+pub(crate) mod offload;
+pub(crate) mod settings;
+
+use ndis::{
+    Direct, HaltAction, Handle, Initialized, Initializing, Irql, Miniport, OffloadAttributes, OidCompletion,
+    OidRequest, Pause, PauseOutcome, PnpEvent, ReceivePool, Regular, Restart, Result, ReturnedChain,
+    SendChain, SendContext, Status, StatusIndication, processor,
+};
+
+use self::{
+    bars::{Bar, Bars},
+    offload::OffloadConfig,
+    settings::{RECEIVE_BUFFERS, Settings},
+};
+use crate::{
+    Ipsecnic,
+    datapath::{self, Buffer, Line, TransmitBuffers},
+    kernel::SpinLock,
+    nic::{self, Nic},
+    oid,
+    sa::{self, PendingDeletes},
+};
+
+/// One adapter. Its fields go in the order of their declaration: requests that wait, then the NIC with the buffers it
+/// has been lent, then the pool they are from.
+pub struct Adapter {
+    pub(crate) pending_deletes: PendingDeletes,
+    pub(crate) nic: Nic<Buffer, Line>,
+    receive_pool: ReceivePool,
+    pub(crate) transmit_buffers: TransmitBuffers,
+    pub(crate) bars: Bars,
+    pub(crate) offload: Shared<OffloadConfig>,
+    pub(crate) settings: Settings,
+    pub(crate) handle: Handle,
+}
+
+impl Miniport for Adapter {
+    type Driver = Ipsecnic;
+
+    /// A chain of `?` over owned values: whatever fails, what was made before it is dropped in reverse order, the
+    /// NIC unplugs itself, and NDIS sees the status.
+    fn initialize<'i>(driver: &Ipsecnic, init: Initializing<'i, Self>) -> Result<Initialized<'i, Self>> {
+        let settings = Settings::read(&init.configuration()?, init.if_index());
+        let handle = init.handle();
+        let receive_pool = ReceivePool::try_new(&handle, datapath::buffer_len(&settings))?;
+        let transmit_buffers = TransmitBuffers::try_new(processor::count(), datapath::buffer_len(&settings))?;
+        let nic = Nic::try_new(
+            &nic::Config {
+                station: settings.current_address,
+                segment: settings.segment,
+                sa_capacity: settings.sa_capacity,
+                receive_buffers: RECEIVE_BUFFERS as usize,
+                processors: processor::count(),
+                life: driver.next_life(),
+            },
+            Line::new(handle.clone()),
+            &driver.segments,
+        )?;
+        for _ in 0..RECEIVE_BUFFERS {
+            let buffer = receive_pool.try_allocate().ok_or(Status::RESOURCES)?;
+            // The port has room for just as many.
+            drop(nic.port().post(Buffer::new(buffer)));
+        }
+        let offload = OffloadConfig::new(settings.sa_capacity, settings.ipsec);
+        let general = attributes::general(&settings);
+        let attributes = OffloadAttributes { current: offload.current(), hardware: offload.hardware() };
+        let adapter = Self {
+            pending_deletes: PendingDeletes::new(),
+            nic,
+            receive_pool,
+            transmit_buffers,
+            bars: Bars::paused(),
+            offload: Shared::new(offload),
+            settings,
+            handle,
+        };
+        let init = init.set_general(&general)?;
+        init.set_offload(&attributes)?;
+        Ok(init.finish(adapter))
+    }
+
+    fn restart(&self, _: Restart<'_>) -> Result<()> {
+        self.change_bars(|bars| bars.lift(Bar::Paused));
+        Ok(())
+    }
+
+    /// Sends complete within their call and frames are indicated only while nothing is barred, so the adapter's own part is
+    /// done at once; `ndis` waits for what is in flight.
+    fn pause(&self, pause: Pause) -> PauseOutcome {
+        self.change_bars(|bars| bars.lower(Bar::Paused));
+        PauseOutcome::Complete(pause)
+    }
+
+    /// All the rest is in the drop of the adapter's parts: keys are wiped with their slots, buffers freed, the NIC unplugged.
+    fn halt(&self, _: HaltAction) {
+        self.nic.port().stop();
+    }
+
+    fn oid_request<'r>(&self, request: OidRequest<'r, Regular>) -> OidCompletion<'r, Regular> {
+        oid::handle(self, request)
+    }
+
+    fn direct_oid_request<'r>(&self, request: OidRequest<'r, Direct>) -> OidCompletion<'r, Direct> {
+        sa::handle(self, request)
+    }
+
+    fn cancel_direct_oid_request(&self, id: ndis::RequestId) {
+        self.pending_deletes.cancel(id);
+    }
+
+    fn send(&self, chain: SendChain, context: SendContext<'_>) {
+        datapath::send(self, chain, context);
+    }
+
+    fn return_buffers(&self, chain: ReturnedChain, _: Irql<'_>) {
+        datapath::return_buffers(self, chain);
+    }
+
+    fn deferred(&self, irql: Irql<'_>) {
+        datapath::poll(self, irql);
+    }
+
+    fn pnp_event(&self, event: PnpEvent) {
+        if event == PnpEvent::SurpriseRemoved {
+            self.change_bars(|bars| bars.lower(Bar::Removed));
+        }
+    }
+}
+
+impl Adapter {
+    /// Goes to sleep: carries no packets, keeps SAs and filters (`oid-pnp-set-power`).
+    pub(crate) fn sleep(&self) {
+        self.change_bars(|bars| bars.lower(Bar::LowPower));
+        self.handle.indicate_status(StatusIndication::LinkState(attributes::link(false)));
+    }
+
+    /// Wakes up.
+    pub(crate) fn wake(&self) {
+        self.change_bars(|bars| bars.lift(Bar::LowPower));
+        self.handle.indicate_status(StatusIndication::LinkState(attributes::link(true)));
+    }
+
+    /// Changes what is barred, and with it whether the port listens.
+    fn change_bars(&self, change: impl FnOnce(&Bars)) {
+        change(&self.bars);
+        if self.bars.check().is_ok() {
+            self.nic.port().start();
+        } else {
+            self.nic.port().stop();
+        }
+    }
+
+    /// Changes the offload configuration, all or nothing, tells the NIC, and indicates what is on now.
+    pub(crate) fn configure_offload(
+        &self,
+        change: impl FnOnce(&mut OffloadConfig) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        let config = self.offload.update(change)?;
+        self.nic.set_receives_ipsec(config.receives_ipsec());
+        self.handle.indicate_status(StatusIndication::TaskOffloadCurrentConfig(&config.current()));
+        Ok(())
+    }
+}
+
+/// A small value that is read and replaced as a whole.
+pub(crate) struct Shared<T>(SpinLock<T>);
+
+impl<T: Copy> Shared<T> {
+    const fn new(value: T) -> Self {
+        Self(SpinLock::new(value))
+    }
+
+    /// The value now.
+    pub(crate) fn get(&self) -> T {
+        *self.0.lock()
+    }
+
+    /// Changes a copy and keeps it if that succeeds. Returns the new value.
+    fn update<E>(&self, change: impl FnOnce(&mut T) -> Result<(), E>) -> Result<T, E> {
+        let mut value = self.0.lock();
+        let mut copy = *value;
+        change(&mut copy)?;
+        *value = copy;
+        Ok(copy)
+    }
+}

@@ -1,0 +1,60 @@
+//! An adapter's settings: the standardized keywords and our own, as the INF declares them
+//! (`enumeration-keywords`, `keywords-that-can-be-edited`). Whatever is missing or out of range is its default.
+
+use ndis::{Configuration, IpsecSetting};
+
+use crate::nic::{filter::MacAddress, frame};
+
+/// What `*JumboPacket` may be: frame bytes with MAC header, without tag and FCS.
+const MAX_FRAME: core::ops::RangeInclusive<u32> = 1514..=9014;
+
+/// What this adapter was told to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Longest frame, MAC header included, in bytes.
+    pub(crate) max_frame: u32,
+    /// The address that the device was born with.
+    pub(crate) permanent_address: MacAddress,
+    /// The address in use: the user's, if there is one.
+    pub(crate) current_address: MacAddress,
+    /// `*IPsecOffloadV2IPv4`.
+    pub(crate) ipsec: IpsecSetting,
+    /// `SegmentId`: the virtual segment to be on.
+    pub(crate) segment: u32,
+    /// `SaOffloadCapacity`: SA slots.
+    pub(crate) sa_capacity: u32,
+}
+
+/// Receive buffers lent to the NIC.
+pub(crate) const RECEIVE_BUFFERS: u32 = 256;
+
+impl Settings {
+    /// Reads the settings of the adapter with interface index `if_index`.
+    pub(crate) fn read(configuration: &Configuration<'_>, if_index: u32) -> Self {
+        let permanent_address = permanent_address(if_index);
+        // The keyword's numbers: 0 off, 1 AH, 2 ESP, 3 both.
+        let ipsec = configuration.read_u32("*IPsecOffloadV2IPv4", 0..=3, 3);
+        Self {
+            max_frame: configuration.read_u32("*JumboPacket", MAX_FRAME, *MAX_FRAME.start()),
+            permanent_address,
+            current_address: configuration.network_address().map_or(permanent_address, MacAddress),
+            ipsec: IpsecSetting { ah: ipsec & 1 != 0, esp: ipsec & 2 != 0 },
+            segment: configuration.read_u32("SegmentId", 0..=0xFFFF, 0),
+            sa_capacity: configuration.read_u32("SaOffloadCapacity", 1..=65_536, 4096),
+        }
+    }
+
+    /// Largest payload of a frame, in bytes.
+    pub(crate) fn mtu(&self) -> u32 {
+        self.max_frame - HEADER_LEN
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "14")]
+const HEADER_LEN: u32 = frame::HEADER_LEN as u32;
+
+/// A locally administered address that no two adapters of one machine share.
+fn permanent_address(if_index: u32) -> MacAddress {
+    let [a, b, c, d] = if_index.to_be_bytes();
+    MacAddress([0x02, 50, a, b, c, d])
+}

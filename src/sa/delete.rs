@@ -1,0 +1,74 @@
+//! DELETE_SA (`oid-tcp-task-ipsec-offload-v2-delete-sa`).
+//!
+//! The whole list is checked before anything happens (`ndis::ipsec_v2::DeleteSaList`). Then every SA is unpublished, and keys
+//! and slots are freed once no packet in progress can still see them: at once if none does, else by the last one,
+//! which then completes the pended request ([`PendingDeletes::complete`]). Handles that name no SA are skipped and counted.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use ndis::{Direct, OidCompletion, OidRequest, PendedQueue, RequestId, Status, processor};
+
+use crate::{
+    adapter::Adapter,
+    nic::slots::{GracePeriod, Progress, Slots},
+};
+
+/// Requests that wait until the last packet has left their SAs.
+pub(crate) struct PendingDeletes {
+    queue: PendedQueue<Direct, GracePeriod>,
+    /// Handles in DELETE_SA lists that named no SA.
+    skipped: AtomicU64,
+}
+
+impl PendingDeletes {
+    /// None waits.
+    pub(crate) const fn new() -> Self {
+        Self { queue: PendedQueue::new(), skipped: AtomicU64::new(0) }
+    }
+
+    /// Ends a cancelled request. Its SAs are deleted all the same: they were unpublished before it was pended.
+    pub(crate) fn cancel(&self, id: RequestId) {
+        if let Some(request) = self.queue.take(id) {
+            request.cancel();
+        }
+    }
+
+    /// Completes the requests whose SAs have been freed, if there was progress. `IRQL <= DISPATCH_LEVEL`, no lock held.
+    ///
+    /// To be called with every [`Progress`], as the table's protocol for deleting asks.
+    pub(crate) fn complete(&self, slots: &Slots, progress: Progress) {
+        if progress.ended() {
+            while let Some(request) = self.queue.take_if(|grace| slots.is_over(*grace)) {
+                request.complete(Status::SUCCESS);
+            }
+        }
+    }
+}
+
+/// Deletes the SAs of a list.
+pub(super) fn list<'r>(adapter: &Adapter, mut request: OidRequest<'r, Direct>) -> OidCompletion<'r, Direct> {
+    let (slots, pending) = (&adapter.nic.slots, &adapter.pending_deletes);
+    let mut deleter = slots.deleter(processor::current());
+    match request.delete_sa_list() {
+        Ok(list) => list.handles().for_each(|handle| deleter.delete(handle)),
+        Err(status) => {
+            let _ = deleter.finish();
+            return request.fail(status);
+        }
+    }
+    let (grace, skipped, progress) = deleter.finish();
+    // Relaxed: a statistic.
+    pending.skipped.fetch_add(skipped.into(), Relaxed);
+    pending.complete(slots, progress);
+    let Some(grace) = grace else { return request.succeed_delete_sa() };
+    pending.complete(slots, slots.try_reclaim());
+    if slots.is_over(grace) {
+        return request.succeed_delete_sa();
+    }
+    // Some packet is still at one of the SAs. The order matters (see sa-table, "The protocol"): first the request is
+    // where whoever frees the SAs looks for it, then it is tried again. From here on it may be completed at any moment.
+    let (pended, completion) = request.pend();
+    pending.queue.push(pended, grace);
+    pending.complete(slots, slots.try_reclaim());
+    completion
+}
