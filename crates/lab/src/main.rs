@@ -1,2 +1,7 @@
-//! To be written.
-fn main() {}
+//! The lab's command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lab::cli::main()
+}

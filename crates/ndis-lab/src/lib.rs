@@ -15,6 +15,8 @@
 //! - [`adapter`]: the state machine, OID requests, sends, receives, indications
 //! - [`rules`]: every rule, with its page of the documentation
 //! - [`ipsec_v2`]: builders for the structures of IPsec Task Offload Version 2
+//! - [`transport`]: what TCP/IP does above it: framing, and judging what is indicated
+//! - [`wire`]: captures of what a monitor port sees
 //!
 //! # Unsafe
 //! This crate is the other side of a C interface: it takes pointers from drivers. Natively linked
@@ -36,6 +38,8 @@ mod machine;
 mod objects;
 mod packet;
 pub mod rules;
+pub mod transport;
+pub mod wire;
 
 pub use adapter::oid::{Oid, OidKind, OidOutcome, PendingOid};
 pub use adapter::receive::{ReceiveSink, Received, ReturnPolicy};

@@ -140,7 +140,7 @@ mod tests {
     use etherparse::PacketBuilder;
 
     use super::*;
-    use crate::transport::{Algorithm, KeyMaterial, SaParameters};
+    use crate::transport::{Algorithm, KeyMaterial, TransportSa};
 
     const A: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 3);
     const B: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 4);
@@ -148,7 +148,7 @@ mod tests {
     type Spoil = fn(&mut Vec<u8>);
 
     fn sa() -> OutboundSa {
-        let parameters = SaParameters {
+        let parameters = TransportSa {
             source: A,
             destination: B,
             spi: 0x1234_5678,

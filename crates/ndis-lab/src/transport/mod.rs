@@ -1,8 +1,7 @@
 //! The TCP/IP side of the lab: what Windows' stack does above a NIC with IPsec Task Offload Version 2.
 //!
-//! It frames packets for a security association and describes them to the miniport in out-of-band data, it
-//! builds the buffers of the direct OIDs that add and delete associations, and it judges what the miniport
-//! indicates. It does no cryptography: the NIC does, and this side only sees plaintext. It shares no code with
+//! It frames packets for a security association, lays them out in memory, describes them to the miniport in
+//! out-of-band data, and judges what the miniport indicates. [`crate::ipsec_v2`] builds the requests. It does no cryptography: the NIC does, and this side only sees plaintext. It shares no code with
 //! the driver, so that a mistake there is not repeated here, and it is as strict as the stack: whatever is
 //! off is a typed failure ([`FrameError`], [`ReceiveFault`]), never repaired in silence.
 //!
@@ -12,15 +11,13 @@
 mod frame;
 mod receive;
 mod replay;
-mod requests;
 mod sa;
 mod split;
 
 pub use frame::{FrameError, Framed, ICV_LENGTH, IV_LENGTH, framed_length, header_word};
 pub use receive::{Indicated, ReceiveFault, Received, Receiver};
 pub use replay::ReplayWindow;
-pub use requests::{AddSaList, DeleteSaList, add_sa_ex, offload_handle};
-pub use sa::{Algorithm, Direction, KeyMaterial, OutboundSa, SaParameters};
+pub use sa::{Algorithm, Direction, KeyMaterial, OutboundSa, TransportSa};
 pub use split::split;
 
 /// Bytes of an Ethernet II header without a VLAN tag.

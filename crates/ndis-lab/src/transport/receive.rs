@@ -10,7 +10,7 @@ use ndis_sys::{
 };
 
 use super::frame::{ESP_HEADER_LENGTH, ESP_TRAILER_LENGTH, ICV_LENGTH, IV_LENGTH};
-use super::{ETHERNET_HEADER_LENGTH, PROTOCOL_ESP, ReplayWindow, SaParameters};
+use super::{ETHERNET_HEADER_LENGTH, PROTOCOL_ESP, ReplayWindow, TransportSa};
 
 /// A frame that a miniport indicated, with its out-of-band words.
 #[derive(Clone, Copy, Debug)]
@@ -98,12 +98,12 @@ pub enum ReceiveFault {
 /// The inbound SAs of one station.
 #[derive(Debug, Default)]
 pub struct Receiver {
-    sas: HashMap<(u32, Ipv4Addr), (SaParameters, ReplayWindow)>,
+    sas: HashMap<(u32, Ipv4Addr), (TransportSa, ReplayWindow)>,
 }
 
 impl Receiver {
     /// Expects packets of this SA from now on.
-    pub fn add(&mut self, parameters: SaParameters) {
+    pub fn add(&mut self, parameters: TransportSa) {
         self.sas.insert((parameters.spi, parameters.destination), (parameters, ReplayWindow::default()));
     }
 
@@ -240,9 +240,9 @@ mod tests {
     const GOOD: usize = 1 << 1; // CryptoDone
     const INFO: usize = 1 << 16; // HeaderInfoSet
 
-    fn sa() -> SaParameters {
+    fn sa() -> TransportSa {
         let key = KeyMaterial::generate(Algorithm::AesGcm256, |bytes| bytes.fill(1));
-        SaParameters { source: A, destination: B, spi: SPI, algorithm: Algorithm::AesGcm256, key }
+        TransportSa { source: A, destination: B, spi: SPI, algorithm: Algorithm::AesGcm256, key }
     }
 
     /// A packet, and its frame as a NIC without a cipher would indicate it (the transport sees plaintext only).

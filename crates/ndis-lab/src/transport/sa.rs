@@ -1,12 +1,14 @@
 //! Security associations as the TCP/IP stack sees them.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ndis_sys::{
     IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128, IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_192,
     IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_256,
 };
+
+use crate::ipsec_v2::{Association, SaParameters};
 
 /// A combined-mode ESP algorithm (RFC 4106): 8 bytes of IV in each packet, 16 bytes of ICV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,7 +94,7 @@ pub enum Direction {
 
 /// One security association: ESP in transport mode over IPv4, one way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SaParameters {
+pub struct TransportSa {
     /// Who sends its packets.
     pub source: Ipv4Addr,
     /// Who receives its packets.
@@ -105,11 +107,23 @@ pub struct SaParameters {
     pub key: KeyMaterial,
 }
 
+impl TransportSa {
+    /// How it is described to the miniport that uses it in one direction.
+    pub fn parameters(&self, direction: Direction) -> SaParameters {
+        SaParameters::new(
+            direction == Direction::Inbound,
+            IpAddr::V4(self.source),
+            IpAddr::V4(self.destination),
+            Association::esp_gcm(self.spi, self.key.bytes()),
+        )
+    }
+}
+
 /// The sender's half of a security association: handle, sequence number, and IV.
 #[derive(Debug)]
 pub struct OutboundSa {
     /// What both ends agreed on.
-    pub parameters: SaParameters,
+    pub parameters: TransportSa,
     /// The handle that the miniport gave when the SA was added; it goes into out-of-band slot 1.
     pub handle: usize,
     /// The last sequence number used; 0 before the first packet.
@@ -120,7 +134,7 @@ pub struct OutboundSa {
 
 impl OutboundSa {
     /// A fresh association whose IVs count from `first_iv`.
-    pub fn new(parameters: SaParameters, handle: usize, first_iv: u64) -> Self {
+    pub fn new(parameters: TransportSa, handle: usize, first_iv: u64) -> Self {
         Self { parameters, handle, sequence: 0, iv: first_iv }
     }
 

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use crate::transport::SaParameters;
+use crate::transport::TransportSa;
 
 /// The line for one SA. The ICV's length is part of the algorithm's name: without it, the ICV is taken for data.
-pub fn esp_sa_line(sa: &SaParameters) -> String {
+pub fn esp_sa_line(sa: &TransportSa) -> String {
     let key = sa.key.bytes().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text
@@ -23,7 +23,7 @@ pub fn esp_sa_line(sa: &SaParameters) -> String {
 /// What the writer returns.
 pub fn write_esp_sa<'a>(
     mut writer: impl Write,
-    sas: impl IntoIterator<Item = &'a SaParameters>,
+    sas: impl IntoIterator<Item = &'a TransportSa>,
 ) -> std::io::Result<()> {
     for sa in sas {
         writeln!(writer, "{}", esp_sa_line(sa))?;
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_line_has_eight_quoted_fields() {
-        let sa = SaParameters {
+        let sa = TransportSa {
             source: Ipv4Addr::new(10, 0, 0, 1),
             destination: Ipv4Addr::new(10, 0, 0, 2),
             spi: 0x1000,

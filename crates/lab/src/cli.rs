@@ -1,0 +1,157 @@
+//! Arguments, exit status, and what is shown on a terminal.
+//!
+//! Exit status: 0 if everything held, 1 if something did not, 2 if it could not be tried (one line says why).
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::demo::{self, AlgorithmChoice, Observer, Options, Section, show};
+use crate::source::DriverSource;
+
+const FAILED: u8 = 1;
+const UNUSABLE: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(name = "lab", version, about = "Runs NDIS miniports without Windows", long_about = None)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Protects the packets of a capture with a driver, and checks every one at the other end
+    Demo(Demo),
+}
+
+/// Loads the driver, starts two adapters and a monitor on one Ethernet segment, sends the capture's IPv4 packets
+/// from one adapter to the other under ESP (IPsec Task Offload Version 2), compares what arrives with what was sent,
+/// looks for plaintext on the wire, and takes everything down again.
+///
+/// Exit status: 0 if everything held, 1 if something did not, 2 if it could not be tried.
+#[derive(Debug, Args)]
+struct Demo {
+    /// The driver's image to load [default: the driver that is linked into this program]
+    #[arg(long, value_name = "FILE.sys", conflicts_with = "native")]
+    image: Option<PathBuf>,
+    /// Use the driver that is linked into this program
+    #[arg(long)]
+    native: bool,
+    /// The capture to carry: pcap or pcapng, of Ethernet, raw IP, Linux cooked or loopback [default: a small one, built
+    /// in]
+    #[arg(long, value_name = "FILE.pcap[ng]")]
+    input: Option<PathBuf>,
+    /// Where to write what crossed the wire; the table that decrypts it in Wireshark, `esp_sa`, goes beside it
+    #[arg(long, value_name = "FILE.pcapng", default_value = "demo.pcapng")]
+    output: PathBuf,
+    /// Seed of keys, SPIs, IVs and of how packets are split over MDLs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// AES-GCM key length of the security associations
+    #[arg(long, value_enum, default_value_t = AlgorithmChoice::Mixed)]
+    algorithm: AlgorithmChoice,
+    /// Print one JSON document, and nothing else, on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Demo(arguments) => run_demo(arguments),
+    }
+}
+
+fn run_demo(arguments: Demo) -> ExitCode {
+    let options = Options {
+        driver: arguments.image.map_or(DriverSource::Native, DriverSource::Image),
+        input: arguments.input,
+        output: arguments.output,
+        seed: arguments.seed,
+        algorithm: arguments.algorithm,
+    };
+    let mut terminal = Terminal::default();
+    let observer: &mut dyn Observer = if arguments.json { &mut demo::Silent } else { &mut terminal };
+    match demo::run(&options, observer) {
+        Ok(report) => {
+            if arguments.json {
+                match serde_json::to_string_pretty(&report) {
+                    Ok(text) => println!("{text}"),
+                    Err(error) => return unusable(&error),
+                }
+            } else {
+                println!("\n{}\n\n{}", show::summary(&report), show::verdict(&report));
+            }
+            if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        Err(error) => unusable(&error),
+    }
+}
+
+/// One line, and the status that says that nothing was tried.
+fn unusable(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("lab: {error}");
+    ExitCode::from(UNUSABLE)
+}
+
+/// Steps and tables on standard output; a bar on standard error, if that is a terminal.
+#[derive(Default)]
+struct Terminal {
+    steps: u32,
+    bar: Option<ProgressBar>,
+}
+
+impl Observer for Terminal {
+    fn step(&mut self, title: &str) {
+        self.steps += 1;
+        println!("\n{}. {title}", self.steps);
+    }
+
+    fn note(&mut self, text: &str) {
+        for line in text.lines() {
+            println!("   {line}");
+        }
+    }
+
+    fn tables(&mut self, sections: &[Section]) {
+        for section in sections {
+            self.note(&show::section(section));
+        }
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            if !std::io::stderr().is_terminal() {
+                bar.set_draw_target(ProgressDrawTarget::hidden());
+            }
+            if let Ok(style) = ProgressStyle::with_template("   {wide_bar} {pos}/{len} packets") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        bar.set_position(done);
+        if done == total {
+            bar.finish_and_clear();
+            self.bar = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

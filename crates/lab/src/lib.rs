@@ -1,0 +1,11 @@
+//! What the lab's command line does, as functions that tests can call.
+//!
+//! - [`cli`]: arguments, exit status, and what is shown on a terminal
+//! - [`input`]: captures and the judgement of their packets
+//! - [`demo`]: `lab demo`, step by step
+//! - [`source`]: where the driver comes from
+
+pub mod cli;
+pub mod demo;
+pub mod input;
+pub mod source;

@@ -1,0 +1,62 @@
+//! Where the driver comes from.
+
+use std::path::PathBuf;
+
+use ndis_lab::{Driver, Lab, LabError};
+
+/// The name of the driver's service.
+const SERVICE: &str = "ipsecnic";
+
+/// Which driver to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DriverSource {
+    /// A driver's image.
+    Image(PathBuf),
+    /// The driver that is linked into this program.
+    Native,
+}
+
+/// Why a driver cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file cannot be read.
+    #[error("{}: {1}", .0.display())]
+    Read(PathBuf, std::io::Error),
+    /// It is no driver that the lab can load, or it does not register a miniport.
+    #[error("{}: {1}", .0.display())]
+    Load(PathBuf, LabError),
+    /// The linked driver does not start.
+    #[error("the native driver: {0}")]
+    Native(LabError),
+}
+
+impl DriverSource {
+    /// Makes a machine, loads the driver and runs its DriverEntry.
+    ///
+    /// # Errors
+    /// [`SourceError`] if there is no driver that can be used.
+    pub fn load(&self) -> Result<(Lab, Driver), SourceError> {
+        let lab = Lab::new();
+        let driver = match self {
+            Self::Image(path) => {
+                let read = |error| SourceError::Read(path.clone(), error);
+                let image = std::fs::read(path).map_err(read)?;
+                lab.load_image(&image, SERVICE).map_err(|error| SourceError::Load(path.clone(), error))?
+            }
+            // SAFETY: this is the entry point of a miniport driver; ipsecnic documents its contract.
+            Self::Native => {
+                unsafe { lab.load_native(ipsecnic::DriverEntry, SERVICE) }.map_err(SourceError::Native)?
+            }
+        };
+        Ok((lab, driver))
+    }
+}
+
+impl std::fmt::Display for DriverSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Image(path) => write!(f, "{}", path.display()),
+            Self::Native => f.write_str("the native driver"),
+        }
+    }
+}
