@@ -16,7 +16,7 @@ use ndis_sys::{
 };
 
 use crate::irql::Irql;
-use crate::pool::Pool;
+use crate::pool::LayerAlloc;
 use crate::rundown::{Entered, Gate, Traffic};
 
 /// How long to sleep between looks at a counter that has to become 0. Microseconds.
@@ -119,7 +119,7 @@ impl Header {
         // dropped before NDIS's reference went away.
         unsafe {
             let layout = (*header.as_ptr()).layout;
-            Pool.deallocate(header.cast(), layout);
+            LayerAlloc::default().deallocate(header.cast(), layout);
         }
     }
 }
@@ -135,7 +135,7 @@ impl<M> Context<M> {
     /// Allocates a context; NDIS's reference is the caller's. `None` when the pool is exhausted.
     pub(crate) fn allocate(ndis: NDIS_HANDLE, dpc: PKDEFERRED_ROUTINE) -> Option<NonNull<Self>> {
         let layout = Layout::new::<Self>();
-        let block: NonNull<Self> = Pool.allocate_zeroed(layout).ok()?.cast();
+        let block: NonNull<Self> = LayerAlloc::default().allocate_zeroed(layout).ok()?.cast();
         let header = Header {
             ndis,
             references: AtomicUsize::new(1),

@@ -13,7 +13,7 @@
 //! | receive NBLs | [`nbl::ReceivePool`], [`nbl::ReceiveBatch`], [`nbl::ReturnedChain`] | no access while indicated |
 //! | OID requests | [`oid::OidRequest`], [`oid::PendedOid`] | answered once, on their path, byte counts right |
 //! | IPsecOV2 structures | [`ipsec_v2::SaRequest`], [`ipsec_v2::DeleteSaList`], [`ipsec_v2::UpdateSa`] | checked before anything is done |
-//! | pool, spin lock, registry | [`pool::Pool`], [`lock::SpinLock`], [`Configuration`] | allocation may fail; guards; defaults |
+//! | pool, spin lock, registry | [`pool::PoolAlloc`], [`pool::PoolArc`], [`lock::SpinLock`], [`Configuration`] | allocation may fail; guards; defaults |
 //!
 //! This crate touches NDIS through `ndis-sys` alone and has no state of its own.
 #![no_std]
@@ -81,6 +81,9 @@ pub use oid::{
 pub use pause::{Pause, PauseOutcome, Restart};
 pub use pnp::PnpEvent;
 #[doc(no_inline)]
-pub use pool::{OutOfMemory, Pool, PoolArc, PoolBox, PoolVec, empty_vec, try_init_box};
+pub use pool::{OutOfMemory, PoolAlloc, PoolArc, pool_tag, try_box_with};
 pub use reset::{Reset, ResetOutcome};
 pub use status::{Result, Status};
+
+/// `Box` and `Vec` with fallible allocation, for [`PoolAlloc`].
+pub use allocator_api2 as alloc;

@@ -13,6 +13,7 @@ use core::slice;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use allocator_api2::alloc::Allocator;
+use allocator_api2::boxed::Box;
 use ndis_sys::{
     IPsecOffloadV2HeaderNetBufferListInfo, IPsecOffloadV2NetBufferListInfo, Ieee8021QNetBufferListInfo, MDL,
     NDIS_DEFAULT_PORT_NUMBER, NDIS_HANDLE, NDIS_NET_BUFFER_LIST_INFO, NDIS_OBJECT_HEADER,
@@ -29,7 +30,7 @@ use super::oob::{ChecksumReceive, VlanTag};
 use crate::adapter::{Handle, Header};
 use crate::ipsec_v2::{IpsecReceive, IpsecReceiveHeader};
 use crate::irql::Irql;
-use crate::pool::{POOL_TAG, Pool, PoolBox};
+use crate::pool::{LAYER_TAG, LayerAlloc};
 use crate::status::{Result, Status};
 
 /// What the buffers of a pool have in common. Lives as long as the pool or any of its buffers.
@@ -61,7 +62,7 @@ impl Shared {
         // NBLs of the pool are freed, since each had a reference.
         unsafe {
             NdisFreeNetBufferListPool((*shared.as_ptr()).ndis_pool);
-            drop(PoolBox::from_raw_in(shared.as_ptr(), Pool));
+            drop(Box::from_raw_in(shared.as_ptr(), LayerAlloc::default()));
         }
     }
 }
@@ -134,7 +135,7 @@ impl ReceivePool {
             ProtocolId: NDIS_PROTOCOL_ID_DEFAULT,
             fAllocateNetBuffer: TRUE,
             ContextSize: 0,
-            PoolTag: POOL_TAG,
+            PoolTag: LAYER_TAG,
             DataSize: 0,
         };
         // SAFETY: calls are open, so the handle is valid; the parameters are complete.
@@ -149,13 +150,13 @@ impl ReceivePool {
             layout,
             references: AtomicUsize::new(1),
         };
-        let Ok(shared) = PoolBox::try_new_in(shared, Pool) else {
+        let Ok(shared) = Box::try_new_in(shared, LayerAlloc::default()) else {
             // SAFETY: the pool was just made and has no NBLs.
             unsafe { NdisFreeNetBufferListPool(ndis_pool) };
             return Err(Status::RESOURCES);
         };
         // SAFETY: a box's pointer is not null.
-        Ok(Self { shared: unsafe { NonNull::new_unchecked(PoolBox::into_raw(shared)) } })
+        Ok(Self { shared: unsafe { NonNull::new_unchecked(Box::into_raw(shared)) } })
     }
 
     fn shared(&self) -> &Shared {
@@ -169,18 +170,14 @@ impl ReceivePool {
         self.shared().capacity as usize
     }
 
-    /// A new buffer, its bytes zero. IRQL <= DISPATCH_LEVEL.
+    /// A new buffer, its bytes zero; `None` when memory is exhausted or the adapter is halted. IRQL <= DISPATCH_LEVEL.
     ///
     /// It takes three allocations: keep buffers that come back rather than dropping them.
-    ///
-    /// # Errors
-    ///
-    /// RESOURCES; CLOSING once the adapter is halted.
-    pub fn try_allocate(&self) -> Result<ReceiveBuffer> {
+    #[must_use]
+    pub fn try_allocate(&self) -> Option<ReceiveBuffer> {
         let shared = self.shared();
-        let _call = shared.handle.header().call().ok_or(Status::CLOSING)?;
-        let block: NonNull<Block> =
-            Pool.allocate_zeroed(shared.layout).map_err(|_| Status::RESOURCES)?.cast();
+        let _call = shared.handle.header().call()?;
+        let block: NonNull<Block> = LayerAlloc::default().allocate_zeroed(shared.layout).ok()?.cast();
         // SAFETY: the data begins inside the allocation, see `try_new`.
         let data = unsafe { block.cast::<u8>().add(Block::DATA) };
         // SAFETY: calls are open, so the handle is valid; `data` begins `capacity` bytes of non-paged pool.
@@ -188,8 +185,8 @@ impl ReceivePool {
             unsafe { NdisAllocateMdl(shared.handle.header().ndis(), data.as_ptr().cast(), shared.capacity) };
         if mdl.is_null() {
             // SAFETY: allocated above with this layout.
-            unsafe { Pool.deallocate(block.cast(), shared.layout) };
-            return Err(Status::RESOURCES);
+            unsafe { LayerAlloc::default().deallocate(block.cast(), shared.layout) };
+            return None;
         }
         // SAFETY: the pool is live, and the MDL is one we own.
         let nbl = unsafe { NdisAllocateNetBufferAndNetBufferList(shared.ndis_pool, 0, 0, mdl, 0, 0) };
@@ -197,9 +194,9 @@ impl ReceivePool {
             // SAFETY: both allocated above and not used by anybody.
             unsafe {
                 NdisFreeMdl(mdl);
-                Pool.deallocate(block.cast(), shared.layout);
+                LayerAlloc::default().deallocate(block.cast(), shared.layout);
             }
-            return Err(Status::RESOURCES);
+            return None;
         }
         // Relaxed: made from the pool's own reference.
         shared.references.fetch_add(1, Ordering::Relaxed);
@@ -214,7 +211,7 @@ impl ReceivePool {
             });
             (*nbl).MiniportReserved[0] = block.as_ptr().cast();
         }
-        Ok(ReceiveBuffer { block })
+        Some(ReceiveBuffer { block })
     }
 }
 
@@ -328,7 +325,7 @@ impl Drop for ReceiveBuffer {
             (*mdl).ByteCount = (*shared.as_ptr()).capacity;
             NdisFreeNetBufferList(nbl);
             NdisFreeMdl(mdl);
-            Pool.deallocate(self.block.cast(), (*shared.as_ptr()).layout);
+            LayerAlloc::default().deallocate(self.block.cast(), (*shared.as_ptr()).layout);
             Shared::release(shared);
         }
     }

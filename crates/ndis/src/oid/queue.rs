@@ -10,7 +10,6 @@ use ndis_sys::NDIS_OID_REQUEST;
 use super::{OidPath, PendedOid, RequestId};
 use crate::adapter::Header;
 use crate::lock::SpinLock;
-use crate::status::Status;
 
 /// What a waiting request keeps in its MiniportReserved, 16 bytes that are the miniport's while it has the request.
 #[repr(C)]
@@ -65,12 +64,13 @@ impl<K: OidPath, T: Copy> PendedQueue<K, T> {
 
     /// Adds a request at the end; from now on any processor may take and complete it.
     ///
-    /// A queue is of one adapter: another one's request ends with FAILURE.
-    pub fn push(&self, request: PendedOid<K>, value: T) {
+    /// # Errors
+    ///
+    /// The request itself, if it is another adapter's than those in the queue.
+    pub fn push(&self, request: PendedOid<K>, value: T) -> Result<(), PendedOid<K>> {
         let mut list = self.list.lock();
         if list.header.is_some_and(|header| header != request.header()) {
-            drop(list);
-            return request.complete(Status::FAILURE);
+            return Err(request);
         }
         let (raw, header) = request.into_parts();
         let raw = raw.as_ptr();
@@ -85,6 +85,7 @@ impl<K: OidPath, T: Copy> PendedQueue<K, T> {
             }
         }
         list.tail = raw;
+        Ok(())
     }
 
     /// Takes the first request out whose value `ready` accepts. `ready` runs at DISPATCH_LEVEL with the queue locked.

@@ -6,7 +6,9 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
-use super::{OutOfMemory, Pool, PoolBox};
+use allocator_api2::boxed::Box;
+
+use super::{OutOfMemory, PoolAlloc};
 
 struct Inner<T> {
     references: AtomicUsize,
@@ -18,28 +20,28 @@ struct Inner<T> {
 ///
 /// # Invariants
 ///
-/// `inner` came from `PoolBox::into_raw`; its count is the number of `PoolArc`s to it.
-pub struct PoolArc<T> {
+/// `inner` came from `Box::into_raw` with `PoolAlloc<TAG>`; its count is the number of `PoolArc`s to it.
+pub struct PoolArc<T, const TAG: u32> {
     inner: NonNull<Inner<T>>,
     owned: PhantomData<Inner<T>>,
 }
 
 // SAFETY: like `Arc`: a `PoolArc` gives `&T` to any thread that has it, and may drop the `T` there.
-unsafe impl<T: Send + Sync> Send for PoolArc<T> {}
+unsafe impl<T: Send + Sync, const TAG: u32> Send for PoolArc<T, TAG> {}
 // SAFETY: as above.
-unsafe impl<T: Send + Sync> Sync for PoolArc<T> {}
+unsafe impl<T: Send + Sync, const TAG: u32> Sync for PoolArc<T, TAG> {}
 
-impl<T> PoolArc<T> {
+impl<T, const TAG: u32> PoolArc<T, TAG> {
     /// Moves `value` to pool memory.
     ///
     /// # Errors
     ///
     /// [`OutOfMemory`]; `value` is dropped.
     pub fn try_new(value: T) -> Result<Self, OutOfMemory> {
-        let inner = PoolBox::try_new_in(Inner { references: AtomicUsize::new(1), value }, Pool)
+        let inner = Box::try_new_in(Inner { references: AtomicUsize::new(1), value }, PoolAlloc::<TAG>)
             .map_err(|_| OutOfMemory)?;
         // SAFETY: a box's pointer is not null.
-        Ok(Self { inner: unsafe { NonNull::new_unchecked(PoolBox::into_raw(inner)) }, owned: PhantomData })
+        Ok(Self { inner: unsafe { NonNull::new_unchecked(Box::into_raw(inner)) }, owned: PhantomData })
     }
 
     /// Whether both refer to one value.
@@ -61,7 +63,7 @@ impl<T> PoolArc<T> {
     }
 }
 
-impl<T> Deref for PoolArc<T> {
+impl<T, const TAG: u32> Deref for PoolArc<T, TAG> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -69,7 +71,7 @@ impl<T> Deref for PoolArc<T> {
     }
 }
 
-impl<T> Clone for PoolArc<T> {
+impl<T, const TAG: u32> Clone for PoolArc<T, TAG> {
     fn clone(&self) -> Self {
         // Relaxed: made from an existing reference. The count cannot overflow by leaking: each leak takes machine time, and
         // 2^64 of them centuries.
@@ -78,7 +80,7 @@ impl<T> Clone for PoolArc<T> {
     }
 }
 
-impl<T> Drop for PoolArc<T> {
+impl<T, const TAG: u32> Drop for PoolArc<T, TAG> {
     fn drop(&mut self) {
         // Release: what we did with the value happens before it is dropped.
         if self.inner().references.fetch_sub(1, Ordering::Release) != 1 {
@@ -87,11 +89,11 @@ impl<T> Drop for PoolArc<T> {
         // Pairs with the Release of every other owner.
         fence(Ordering::Acquire);
         // SAFETY: this was the last reference, and by the invariant the memory is a box's.
-        drop(unsafe { PoolBox::from_raw_in(self.inner.as_ptr(), Pool) });
+        drop(unsafe { Box::from_raw_in(self.inner.as_ptr(), PoolAlloc::<TAG>) });
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for PoolArc<T> {
+impl<T: fmt::Debug, const TAG: u32> fmt::Debug for PoolArc<T, TAG> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
     }

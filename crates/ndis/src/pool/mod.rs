@@ -1,4 +1,4 @@
-//! Non-paged pool, as an allocator that may fail, and the owners of memory from it.
+//! Non-paged pool, as an allocator that may fail.
 
 mod arc;
 
@@ -8,24 +8,34 @@ use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
 
 use allocator_api2::alloc::{AllocError, Allocator};
+use allocator_api2::boxed::Box;
 use ndis_sys::{
-    ExAllocatePool2, ExFreePoolWithTag, POOL_FLAG_NON_PAGED, POOL_FLAG_UNINITIALIZED, POOL_FLAGS, ULONG,
+    ExAllocatePool2, ExFreePoolWithTag, POOL_FLAG_NON_PAGED, POOL_FLAG_UNINITIALIZED, POOL_FLAGS,
 };
 
 pub use arc::PoolArc;
 
 use crate::status::Status;
 
-/// The tag of everything the layer and its driver allocate. Debuggers show it as `NdRs`.
-pub const POOL_TAG: ULONG = ULONG::from_le_bytes(*b"NdRs");
-
-/// Non-paged, non-executable pool. IRQL <= DISPATCH_LEVEL.
+/// Non-paged, non-executable pool under one tag. IRQL <= DISPATCH_LEVEL.
 ///
-/// Use it with the fallible constructors of `allocator_api2` (`Box::try_new_in`, `Vec::try_reserve_exact`); it never
+/// Use it with the fallible constructors of [`alloc`](crate::alloc) (`Box::try_new_in`, `Vec::try_reserve_exact`); it never
 /// panics and never raises. The pool itself aligns to 16 bytes and no more (`[pool_flags]`; `POOL_FLAG_CACHE_ALIGNED` is
 /// best effort), so larger alignments are made by over-allocating.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pool;
+pub struct PoolAlloc<const TAG: u32>;
+
+/// A pool tag from the four characters that debuggers show.
+#[must_use]
+pub const fn pool_tag(characters: [u8; 4]) -> u32 {
+    u32::from_le_bytes(characters)
+}
+
+/// Tag of what the layer itself allocates. Shows as `NdRs`.
+pub(crate) const LAYER_TAG: u32 = pool_tag(*b"NdRs");
+
+/// The layer's own allocator.
+pub(crate) type LayerAlloc = PoolAlloc<LAYER_TAG>;
 
 /// The pool is exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +48,6 @@ impl From<OutOfMemory> for Status {
     }
 }
 
-/// A box in pool memory. Make it with `Box::try_new_in` or [`try_init_box`].
-pub type PoolBox<T> = allocator_api2::boxed::Box<T, Pool>;
-
-/// A vector in pool memory. Reserve before pushing: `push` beyond the capacity is a panic when memory is out.
-pub type PoolVec<T> = allocator_api2::vec::Vec<T, Pool>;
-
-/// A vector without memory.
-#[must_use]
-pub const fn empty_vec<T>() -> PoolVec<T> {
-    PoolVec::new_in(Pool)
-}
-
 /// A box whose contents `init` makes in place, so that no copy of them stays elsewhere. `init` returns the initialised slot.
 ///
 /// # Errors
@@ -59,11 +57,12 @@ pub const fn empty_vec<T>() -> PoolVec<T> {
 /// # Panics
 ///
 /// If `init` returns a reference to something else than its slot, which takes leaking a `T`.
-pub fn try_init_box<T, E: From<OutOfMemory>>(
+pub fn try_box_with<T, A: Allocator, E: From<OutOfMemory>>(
+    alloc: A,
     init: impl for<'a> FnOnce(&'a mut MaybeUninit<T>) -> Result<&'a mut T, E>,
-) -> Result<PoolBox<T>, E> {
-    let mut memory: PoolBox<MaybeUninit<T>> =
-        PoolBox::try_new_uninit_in(Pool).map_err(|AllocError| OutOfMemory)?;
+) -> Result<Box<T, A>, E> {
+    let mut memory: Box<MaybeUninit<T>, A> =
+        Box::try_new_uninit_in(alloc).map_err(|AllocError| OutOfMemory)?;
     let slot: *const T = memory.as_ptr();
     let made: *const T = init(&mut memory)?;
     assert!(ptr::eq(slot, made), "the slot is not what was initialised");
@@ -74,18 +73,23 @@ pub fn try_init_box<T, E: From<OutOfMemory>>(
 /// What the pool guarantees on 64-bit Windows (MEMORY_ALLOCATION_ALIGNMENT).
 const POOL_ALIGNMENT: usize = 16;
 
-impl Pool {
+impl<const TAG: u32> PoolAlloc<TAG> {
+    const TAG: u32 = {
+        assert!(TAG != 0, "the pool refuses tag 0");
+        TAG
+    };
+
     fn allocate_with(layout: Layout, flags: POOL_FLAGS) -> Option<NonNull<u8>> {
         if layout.align() <= POOL_ALIGNMENT {
             // SAFETY: ExAllocatePool2 has no preconditions but IRQL <= DISPATCH_LEVEL for non-paged pool, at which
             // everything in this crate runs, and a non-zero tag. It returns null on failure without RAISE_ON_FAILURE.
-            let block = unsafe { ExAllocatePool2(flags | POOL_FLAG_NON_PAGED, layout.size(), POOL_TAG) };
+            let block = unsafe { ExAllocatePool2(flags | POOL_FLAG_NON_PAGED, layout.size(), Self::TAG) };
             return NonNull::new(block.cast());
         }
         // Room for the alignment and, below the aligned address, for the address to free.
         let size = layout.size().checked_add(layout.align())?;
         // SAFETY: as above.
-        let block = unsafe { ExAllocatePool2(flags | POOL_FLAG_NON_PAGED, size, POOL_TAG) }.cast::<u8>();
+        let block = unsafe { ExAllocatePool2(flags | POOL_FLAG_NON_PAGED, size, Self::TAG) }.cast::<u8>();
         let block = NonNull::new(block)?;
         // The block is aligned to 16, so the next multiple of a larger power of two above `block + 16` lies within
         // `block + align`: at least 16 bytes above the start and with `layout.size()` bytes behind it.
@@ -99,7 +103,8 @@ impl Pool {
 
     /// # Safety
     ///
-    /// `pointer` is from [`allocate_with`](Self::allocate_with) of a layout of the same alignment, and has
+    /// `pointer` is from [`allocate_with`](Self::allocate_with) of the same `TAG` and a layout of the same
+    /// alignment, and has
     /// not been freed.
     unsafe fn free(pointer: NonNull<u8>, layout: Layout) {
         let block = if layout.align() <= POOL_ALIGNMENT {
@@ -109,7 +114,7 @@ impl Pool {
             unsafe { pointer.cast::<NonNull<u8>>().sub(1).read() }
         };
         // SAFETY: the block is an allocation of ExAllocatePool2 with this tag, not freed yet.
-        unsafe { ExFreePoolWithTag(block.as_ptr().cast(), POOL_TAG) };
+        unsafe { ExFreePoolWithTag(block.as_ptr().cast(), Self::TAG) };
     }
 }
 
@@ -125,7 +130,7 @@ fn layout_align(layout: Layout) -> NonZeroUsize {
 
 // SAFETY: blocks stay valid until freed and do not depend on the allocator value, which is zero-sized and `Copy`: all
 // values of one type are the same allocator. `deallocate` gets the layout's alignment back.
-unsafe impl Allocator for Pool {
+unsafe impl<const TAG: u32> Allocator for PoolAlloc<TAG> {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if layout.size() == 0 {
             return Ok(empty(layout));
@@ -152,7 +157,7 @@ unsafe impl Allocator for Pool {
 }
 
 // SAFETY: as for `Allocator`; failure is a null pointer, never a panic.
-unsafe impl GlobalAlloc for Pool {
+unsafe impl<const TAG: u32> GlobalAlloc for PoolAlloc<TAG> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::allocate_with(layout, POOL_FLAG_UNINITIALIZED).map_or(ptr::null_mut(), NonNull::as_ptr)
     }
