@@ -48,7 +48,20 @@ const LINTS: &[CargoStep] = &[
 ];
 
 /// What only `--long` runs. Each row is a test run; a target folder of its own keeps the usual build warm.
-const LONG: &[CargoStep] = &[];
+const LONG: &[CargoStep] = &[CargoStep {
+    name: "loom models of the SA table",
+    arguments: &[
+        "test",
+        "--package",
+        "sa-table",
+        "--release",
+        "--test",
+        "loom",
+        "--target-dir",
+        "target/loom",
+    ],
+    variables: &[("RUSTFLAGS", "--cfg loom")],
+}];
 
 /// Counts of tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

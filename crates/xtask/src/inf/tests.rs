@@ -165,6 +165,26 @@ fn every_keyword_is_complete_and_in_its_range() {
 }
 
 #[test]
+fn every_keyword_is_one_that_the_driver_reads() {
+    /// Where the driver reads its settings.
+    const SETTINGS: &str = include_str!("../../../../src/adapter/settings.rs");
+    let mut keywords = 0;
+    for (subkey, name) in registry(&stamped_for("amd64")).keys() {
+        let Some(keyword) = subkey.strip_prefix("Ndi\\params\\") else { continue };
+        // NetworkAddress is read by NdisReadNetworkAddress, not by name.
+        if name == "Default" && keyword != "NetworkAddress" {
+            assert!(SETTINGS.contains(&format!("\"{keyword}\"")), "the driver does not read {keyword}");
+            keywords += 1;
+        }
+    }
+    assert_eq!(
+        keywords,
+        SETTINGS.matches("read_u32(\"").count(),
+        "the driver reads a keyword that the INF lacks"
+    );
+}
+
+#[test]
 fn every_string_is_defined_and_used() {
     let text = stamped(INX, &Stamp { arch: "amd64", date: "02/29/2024".into(), version: "1.2.3.0" });
     let inf = parse(&text);
