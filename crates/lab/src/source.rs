@@ -20,10 +20,10 @@ pub enum DriverSource {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The file cannot be read.
-    #[error("{}: {1}", .0.display())]
+    #[error("{path}: {1}", path = .0.display())]
     Read(PathBuf, std::io::Error),
     /// It is no driver that the lab can load, or it does not register a miniport.
-    #[error("{}: {1}", .0.display())]
+    #[error("{path}: {1}", path = .0.display())]
     Load(PathBuf, LabError),
     /// The linked driver does not start.
     #[error("the native driver: {0}")]
@@ -43,9 +43,10 @@ impl DriverSource {
                 let image = std::fs::read(path).map_err(read)?;
                 lab.load_image(&image, SERVICE).map_err(|error| SourceError::Load(path.clone(), error))?
             }
-            // SAFETY: this is the entry point of a miniport driver; ipsecnic documents its contract.
             Self::Native => {
-                unsafe { lab.load_native(ipsecnic::DriverEntry, SERVICE) }.map_err(SourceError::Native)?
+                // SAFETY: the entry point of a miniport driver, which keeps the contract of one.
+                let driver = unsafe { lab.load_native(ipsecnic::DriverEntry, SERVICE) };
+                driver.map_err(SourceError::Native)?
             }
         };
         Ok((lab, driver))

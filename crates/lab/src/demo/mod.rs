@@ -112,7 +112,7 @@ pub enum DemoError {
     #[error("{0}: the driver does not offer {1}")]
     NotOffered(String, String),
     /// The output cannot be written.
-    #[error("{}: {1}", .0.display())]
+    #[error("{path}: {1}", path = .0.display())]
     Output(PathBuf, std::io::Error),
 }
 
@@ -129,7 +129,7 @@ enum StepError {
     #[error("{0}")]
     NotOffered(String),
     /// The capture of the wire could not be written.
-    #[error("{}: {1}", .0.display())]
+    #[error("{path}: {1}", path = .0.display())]
     Output(PathBuf, std::io::Error),
 }
 
@@ -202,7 +202,7 @@ fn carry(
 
     observer.step("start two adapters and a monitor on one Ethernet segment");
     let stations = Stations::start(driver, judged.slots())?;
-    observer.note(&stations.describe());
+    observer.note(&Stations::describe());
     let attributes = stations.adapters[0].attributes();
     if let Some(registered) = driver.registered() {
         report.advertised = advertised::tables(&registered, &attributes);

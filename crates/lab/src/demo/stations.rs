@@ -79,7 +79,7 @@ impl Stations {
         self.adapters.iter().chain([&self.monitor])
     }
 
-    pub(super) fn describe(&self) -> String {
+    pub(super) fn describe() -> String {
         let name = |address: [u8; 6]| address.map(|byte| format!("{byte:02X}")).join("-");
         format!(
             "adapter 1 {}, adapter 2 {}, monitor port {}, all running; frames of up to {JUMBO_PACKET} bytes",
@@ -171,7 +171,7 @@ impl Stations {
             adapter.pause()?;
         }
         for adapter in self.all() {
-            adapter.halt(HaltAction::Disabled)?;
+            adapter.halt(HaltAction::DeviceDisabled)?;
         }
         Ok(())
     }
