@@ -3,7 +3,7 @@
 //! Nothing in Rust refers to these declarations: the linker finds the compiler's calls in the import library that
 //! raw-dylib makes of them, and imports those that are called.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_char, c_int, c_void};
 
 #[link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")]
 #[allow(dead_code)] // see above
@@ -16,6 +16,8 @@ unsafe extern "C" {
     fn memset(destination: *mut c_void, value: c_int, count: usize) -> *mut c_void;
     /// Compares bytes.
     fn memcmp(left: *const c_void, right: *const c_void, count: usize) -> c_int;
+    /// Length of a C string: `alloc` refers to it, even where nothing calls it.
+    fn strlen(string: *const c_char) -> usize;
     /// Touches the pages of a large stack frame; its size is in a register.
     fn __chkstk();
 }
