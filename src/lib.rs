@@ -37,6 +37,7 @@ ndis_sys::ndis_fn! {
     ///
     /// # Safety
     /// Called by the kernel, once, with the image's driver object and registry path.
+    #[allow(non_snake_case, reason = "the name that everybody gives it")]
     #[allow(unsafe_code, reason = "the kernel finds the driver by this symbol and calls it with raw pointers")]
     #[cfg_attr(all(windows, not(feature = "hosted")), unsafe(no_mangle))]
     pub unsafe extern fn DriverEntry(

@@ -29,11 +29,10 @@ use crate::{
 };
 
 /// One adapter. Its fields go in the order of their declaration: requests that wait, then the NIC with the buffers it
-/// has been lent, then the pool they are from.
+/// has been lent (they keep their pool alive).
 pub struct Adapter {
     pub(crate) pending_deletes: PendingDeletes,
     pub(crate) nic: Nic<Buffer, Line>,
-    receive_pool: ReceivePool,
     pub(crate) transmit_buffers: TransmitBuffers,
     pub(crate) bars: Bars,
     pub(crate) offload: Shared<OffloadConfig>,
@@ -74,7 +73,6 @@ impl Miniport for Adapter {
         let adapter = Self {
             pending_deletes: PendingDeletes::new(),
             nic,
-            receive_pool,
             transmit_buffers,
             bars: Bars::paused(),
             offload: Shared::new(offload),

@@ -68,7 +68,9 @@ pub(super) fn list<'r>(adapter: &Adapter, mut request: OidRequest<'r, Direct>) -
     // Some packet is still at one of the SAs. The order matters (see sa-table, "The protocol"): first the request is
     // where whoever frees the SAs looks for it, then it is tried again. From here on it may be completed at any moment.
     let (pended, completion) = request.pend();
-    pending.queue.push(pended, grace);
+    if let Err(foreign) = pending.queue.push(pended, grace) {
+        foreign.cancel(); // another adapter's: NDIS sends none, and the queue has one owner
+    }
     pending.complete(slots, slots.try_reclaim());
     completion
 }
