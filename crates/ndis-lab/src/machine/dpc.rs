@@ -198,7 +198,7 @@ impl Machine {
         true
     }
 
-    /// Waits until no DPC waits or runs on any processor.
+    /// Waits until no DPC waits or runs on any processor, and no timer function either.
     pub(crate) fn flush_dpcs(&self) -> Result<(), Stopped> {
         // A DPC waits only while some thread owns its processor, so this ends without our help.
         let mut running = self.dpcs.running.lock();
@@ -206,7 +206,7 @@ impl Machine {
             if self.is_dead() {
                 return Err(Stopped::new());
             }
-            if running.is_empty() && self.dpcs.queued.lock().is_empty() {
+            if running.is_empty() && self.dpcs.queued.lock().is_empty() && !self.work.timer_runs() {
                 return Ok(());
             }
             self.dpcs.idle.wait_for(&mut running, Duration::from_millis(1));

@@ -11,7 +11,7 @@ use super::{AddressMap, DISPATCH, Entry, HandleKind, Machine, Origin, PASSIVE, S
 use crate::adapter::AdapterId;
 use crate::rules;
 
-/// `KERNEL_MODE_EXCEPTION_NOT_HANDLED`-free choice for misuse of timers: `BUGCODE_NDIS_DRIVER`.
+/// `BUGCODE_NDIS_DRIVER`.
 pub(crate) const NDIS_DRIVER: u32 = 0x7c;
 
 /// An NDIS timer object.
@@ -77,6 +77,11 @@ impl Work {
 
     pub(crate) fn items(&self) -> Vec<(Option<AdapterId>, Origin)> {
         self.0.state.lock().items.values().map(|t| (t.adapter, t.origin)).collect()
+    }
+
+    /// Whether the function of any timer runs: it is a DPC, too.
+    pub(super) fn timer_runs(&self) -> bool {
+        self.0.state.lock().timers.values().any(|timer| timer.running > 0)
     }
 
     /// Whether a timer of this adapter is set or runs, or a work item of it waits or runs.

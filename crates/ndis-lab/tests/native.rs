@@ -1,0 +1,294 @@
+//! A good native miniport breaks no rule, and each of its mutants breaks the one that it is meant to.
+
+mod mini;
+
+use std::time::Duration;
+
+use mini::Defect;
+use ndis_lab::rules::{self, Rule};
+use ndis_lab::{
+    Adapter, AdapterConfig, Driver, HaltAction, Lab, LabError, Oid, ReturnPolicy, SendNbl, SendOptions, State,
+};
+
+fn load(lab: &Lab, defect: Defect) -> Result<Driver, LabError> {
+    // SAFETY: the entry point of the small miniport; its mutants break rules that the lab survives.
+    unsafe { lab.load_native(mini::entry(defect), "mini") }
+}
+
+fn lab() -> Lab {
+    Lab::builder().timeout(Duration::from_millis(300)).build()
+}
+
+fn frame(length: usize) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    frame.extend((14..length).map(|i| (i % 251) as u8));
+    frame
+}
+
+/// The standard life of an adapter; stops at the first error.
+fn live(lab: &Lab, defect: Defect) -> Result<(), LabError> {
+    let driver = load(lab, defect)?;
+    let adapter = driver.add_adapter(AdapterConfig::new().network_address([2, 0, 0, 0, 0, 9]))?;
+    adapter.send(&[SendNbl::frame(frame(60))])?;
+    adapter.oid(Oid::query(ndis_sys::OID_GEN_VENDOR_ID, 4))?;
+    adapter.oid(Oid::query(ndis_sys::OID_GEN_VENDOR_ID, 2))?;
+    adapter.oid(Oid::set_u32(ndis_sys::OID_GEN_CURRENT_PACKET_FILTER, 0xf))?;
+    adapter.oid(Oid::set(ndis_sys::OID_GEN_MACHINE_NAME, *b"l\0a\0b\0"))?;
+    adapter
+        .oid(Oid::set(ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, [0; 24]).direct().at_dispatch())?;
+    adapter.restart()?;
+    adapter.set_return_policy(ReturnPolicy::Hold);
+    adapter.send(&[
+        SendNbl::frame(frame(60)),
+        SendNbl::frame(frame(1514)).split(&[3, 0, 11, 700]).within(5, 9),
+    ])?;
+    if !adapter.pause_with(ndis_lab::PauseReason::Internal)? {
+        adapter.return_held()?;
+        adapter.pause_wait(Duration::from_millis(300))?;
+    }
+    adapter.return_held()?;
+    adapter.halt(HaltAction::DeviceStopped)?;
+    driver.unload()
+}
+
+fn caught(defect: Defect, rule: &'static Rule) {
+    let lab = lab();
+    let result = live(&lab, defect);
+    let found = lab.violations();
+    let ids: Vec<_> = found.iter().map(|violation| violation.rule.id).collect();
+    assert!(ids.contains(&rule.id), "{defect:?} was not caught by {rule}; {result:?}, {found:#?}");
+    // A report names the place.
+    let report = found.iter().find(|violation| violation.rule == rule).unwrap().to_string();
+    assert!(report.contains(rule.page) && report.len() > 40, "{report}");
+}
+
+#[test]
+fn the_good_miniport_is_clean() {
+    let lab = lab();
+    live(&lab, Defect::None).unwrap();
+    lab.assert_clean();
+    assert!(lab.census().is_empty(), "{}", lab.census());
+}
+
+macro_rules! mutants {
+    ($($name:ident: $defect:ident => $rule:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            caught(Defect::$defect, rules::$rule);
+        })*
+    };
+}
+
+mutants! {
+    a_leaked_list: LeakNbl => LEAK_HALT;
+    a_leaked_block: LeakPoolBlock => LEAK_UNLOAD;
+    a_send_completed_twice: CompleteSendTwice => SEND_COMPLETED_TWICE;
+    a_send_never_completed: NeverCompleteSend => SEND_NOT_COMPLETED;
+    a_wrong_tag: WrongPoolTag => POOL_WRONG_TAG;
+    a_pool_overrun: PoolOverrun => POOL_OVERRUN;
+    a_use_after_free: UseAfterFree => POOL_USE_AFTER_FREE;
+    a_double_free: DoubleFree => POOL_DOUBLE_FREE;
+    a_wrong_attribute_size: AttributeSize => ATTRIBUTE_HEADER;
+    a_wrong_attribute_order: AttributeOrder => ATTRIBUTE_ORDER;
+    missing_attributes: AttributesMissing => ATTRIBUTE_MISSING;
+    a_lock_held_on_return: LockHeldOnReturn => LOCK_HELD_ON_RETURN;
+    a_lock_taken_twice: LockRecursion => LOCK_RECURSION;
+    a_bugcheck: BugCheckInOid => BUGCHECK;
+    a_passive_function_at_dispatch: PassiveOnlyAtDispatch => IRQL_FUNCTION;
+    an_irql_left_raised: IrqlNotRestored => IRQL_CHANGED;
+    a_send_accepted_while_paused: SendNotPaused => SEND_NOT_PAUSED;
+    a_pause_completed_twice: PauseTooEarly => PAUSE_RECEIVES;
+    a_query_that_writes_too_far: OidOverrun => OID_OVERRUN;
+    too_many_bytes_written: OidBytesWritten => OID_BYTES;
+    a_completion_of_an_inline_request: OidCompletedTwice => OID_NOT_PENDING;
+    a_completion_of_the_wrong_kind: OidWrongCompletion => OID_WRONG_COMPLETION;
+    a_request_that_never_ends: OidNeverCompleted => OID_TIMEOUT;
+    changed_payload: ChangeSentData => SEND_PAYLOAD_CHANGED;
+    changed_out_of_band_data: ChangeSentOob => SEND_OOB_CHANGED;
+    a_changed_chain: ChangeSentChain => SEND_CHAIN_CHANGED;
+    a_wrong_source_handle: WrongSourceHandle => RECEIVE_SOURCE;
+    a_wrong_count: WrongReceiveCount => RECEIVE_COUNT;
+    an_indication_while_paused: IndicateWhilePaused => STATE_INDICATE;
+    a_list_indicated_twice: IndicateTwice => NBL_IN_USE;
+    an_indication_under_a_lock: IndicateUnderLock => LOCK_HELD_IN_CALL;
+    a_wrong_characteristics_size: CharacteristicsSize => REGISTER_CHARACTERISTICS;
+    a_missing_handler: MissingHandler => REGISTER_HANDLERS;
+    no_deregistration: NoDeregister => REGISTER_ONCE;
+    a_failure_without_deregistration: FailWithoutDeregister => REGISTER_STATUS;
+    an_open_configuration: ConfigurationLeft => LEAK_HALT;
+    a_timer_left: TimerLeft => LEAK_HALT;
+    a_pool_left: NblPoolLeft => LEAK_HALT;
+    a_wrong_status_header: StatusHeader => STATUS_HEADER;
+    a_status_of_ndis: ForeignStatus => STATUS_CODE;
+    a_wrong_dispatch_flag: DispatchFlag => IRQL_FLAG;
+    extended_state_not_restored: XstateNotRestored => XSTATE_USE;
+    a_handle_used_after_halt: HandleAfterHalt => HANDLE_AFTER_HALT;
+}
+
+#[test]
+fn a_bugcheck_is_a_value_and_ends_the_machine() {
+    let lab = lab();
+    let driver = load(&lab, Defect::BugCheckInOid).unwrap();
+    let adapter = driver.add_adapter(AdapterConfig::new()).unwrap();
+    let error = adapter.oid(Oid::query(ndis_sys::OID_GEN_VENDOR_ID, 4)).unwrap_err();
+    let LabError::BugCheck(bugcheck) = error else { panic!("{error}") };
+    assert_eq!((bugcheck.code, bugcheck.parameters), (0xe2, [1, 2, 3, 4]));
+    assert_eq!(bugcheck.handler, Some("MiniportOidRequest"));
+    assert!(matches!(adapter.restart(), Err(LabError::BugCheck(_))));
+    assert!(matches!(driver.add_adapter(AdapterConfig::new()), Err(LabError::BugCheck(_))));
+    assert_eq!(lab.bugcheck().unwrap(), *bugcheck);
+}
+
+fn running(lab: &Lab) -> (Driver, Adapter) {
+    let driver = load(lab, Defect::None).unwrap();
+    let adapter = driver.add_adapter(AdapterConfig::new()).unwrap();
+    adapter.restart().unwrap();
+    (driver, adapter)
+}
+
+fn end(driver: Driver, adapter: &Adapter, lab: &Lab) {
+    adapter.pause().unwrap();
+    adapter.halt(HaltAction::DeviceStopped).unwrap();
+    driver.unload().unwrap();
+    lab.assert_clean();
+    assert!(lab.census().is_empty(), "{}", lab.census());
+}
+
+#[test]
+fn frames_come_through_however_they_are_cut() {
+    let lab = lab();
+    let (driver, adapter) = running(&lab);
+    let whole = frame(90);
+    for cut in 0..=90 {
+        for (offset, tail) in [(0, 0), (7, 0), (20, 13)] {
+            let nbl = SendNbl::frame(whole.clone()).split(&[cut, 0, 5]).within(offset, tail).oob(12, 0x1234);
+            for options in [SendOptions::default(), SendOptions::dispatch()] {
+                let sent = adapter.send_with(std::slice::from_ref(&nbl), options).unwrap();
+                assert!(sent.is_done() && sent.outcomes()[0].unwrap().is_success());
+                let received = adapter.take_received();
+                assert_eq!(received.len(), 1);
+                assert_eq!((&received[0].frame, received[0].oob[12]), (&whole, 0x1234));
+            }
+        }
+    }
+    end(driver, &adapter, &lab);
+}
+
+#[test]
+fn unmapped_pages_are_mapped_on_demand_and_may_fail_to() {
+    let lab = lab();
+    let (driver, adapter) = running(&lab);
+    let mut nbl = SendNbl::frame(frame(300)).split(&[100, 100]);
+    nbl.frames[0].unmapped = true;
+    adapter.send(std::slice::from_ref(&nbl)).unwrap();
+    assert_eq!(adapter.take_received()[0].frame, frame(300));
+    lab.set_faults(|point| point.function == "NdisGetDataBuffer");
+    adapter.send(&[nbl]).unwrap();
+    assert!(adapter.take_received().is_empty());
+    end(driver, &adapter, &lab);
+}
+
+#[test]
+fn every_failing_call_of_initialisation_is_undone() {
+    let lab = lab();
+    let driver = load(&lab, Defect::None).unwrap();
+    let mut failures = 0;
+    for skip in 0.. {
+        let before = lab.fault_points();
+        lab.fail_after(skip);
+        let result = driver.add_adapter(AdapterConfig::new());
+        lab.clear_faults();
+        match result {
+            Err(LabError::Initialize(_)) => failures += 1,
+            Err(error) => panic!("{error}"),
+            Ok(adapter) => {
+                adapter.halt(HaltAction::DeviceStopped).unwrap();
+                if lab.fault_points() - before <= skip {
+                    break;
+                }
+            }
+        }
+        assert!(lab.census().is_empty(), "after fault {skip}: {}", lab.census());
+    }
+    assert!(failures >= 6, "{failures}");
+    driver.unload().unwrap();
+    lab.assert_clean();
+}
+
+#[test]
+fn a_pause_waits_for_held_receives() {
+    let lab = lab();
+    let (driver, adapter) = running(&lab);
+    adapter.set_return_policy(ReturnPolicy::Hold);
+    adapter.send(&[SendNbl::frame(frame(60)), SendNbl::frame(frame(61)), SendNbl::frame(frame(62))]).unwrap();
+    assert_eq!(adapter.held_receives(), 3);
+    assert!(!adapter.pause_with(ndis_lab::PauseReason::Internal).unwrap());
+    assert_eq!(adapter.state(), State::Pausing);
+    assert!(matches!(adapter.pause_wait(Duration::from_millis(20)), Err(LabError::Timeout(_))));
+    assert_eq!(adapter.return_held_with(2, true, |lists| lists.reverse()).unwrap(), 2);
+    assert!(matches!(adapter.pause_wait(Duration::from_millis(20)), Err(LabError::Timeout(_))));
+    adapter.return_held().unwrap();
+    adapter.pause_wait(Duration::from_millis(200)).unwrap();
+    adapter.restart().unwrap();
+    end(driver, &adapter, &lab);
+}
+
+#[test]
+fn a_pended_request_is_waited_for_or_cancelled() {
+    let lab = lab();
+    let (driver, adapter) = running(&lab);
+    let outcome = adapter.oid(Oid::set(ndis_sys::OID_GEN_MACHINE_NAME, *b"a\0")).unwrap();
+    assert!(outcome.pended && outcome.is_success());
+    assert_eq!(outcome.bytes_read, 2);
+    let pending = adapter.oid_begin(Oid::set(ndis_sys::OID_GEN_MACHINE_NAME, *b"a\0").id(77)).unwrap();
+    assert!(pending.pended() && !pending.is_done());
+    assert_eq!(lab.census().oids.len(), 1);
+    pending.cancel().unwrap();
+    assert_eq!(pending.finish().unwrap().status, ndis_sys::NDIS_STATUS_REQUEST_ABORTED);
+    end(driver, &adapter, &lab);
+}
+
+#[test]
+fn stress_from_several_threads() {
+    let lab = Lab::builder().processors(3).build();
+    let (driver, adapter) = running(&lab);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let adapter = &adapter;
+            scope.spawn(move || {
+                for round in 0..300 {
+                    let options = if (round + thread) % 2 == 0 {
+                        SendOptions::dispatch()
+                    } else {
+                        SendOptions::default()
+                    };
+                    let sent = adapter.send_with(&[SendNbl::frame(frame(60 + round))], options).unwrap();
+                    assert!(sent.is_done());
+                    let oid = ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA;
+                    let mut request = Oid::set(oid, [0; 24]).direct();
+                    request.at_dispatch = round % 2 == 1;
+                    adapter.oid(request).unwrap();
+                    adapter.oid(Oid::query(ndis_sys::OID_GEN_VENDOR_ID, 8)).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(adapter.take_received().len(), 1200);
+    end(driver, &adapter, &lab);
+}
+
+#[test]
+fn two_adapters_have_their_own_state() {
+    let lab = lab();
+    let driver = load(&lab, Defect::None).unwrap();
+    let one = driver.add_adapter(AdapterConfig::new().network_address([2, 0, 0, 0, 0, 8])).unwrap();
+    let two = driver.add_adapter(AdapterConfig::new()).unwrap();
+    assert_eq!(one.attributes().general.current_address(), [2, 0, 0, 0, 0, 8]);
+    assert_eq!(two.attributes().general.current_address(), [2, 0, 0, 0, 0, 1]);
+    one.restart().unwrap();
+    assert_eq!((one.state(), two.state()), (State::Running, State::Paused));
+    assert!(matches!(driver.clone().unload(), Err(LabError::AdaptersLeft(2))));
+    assert!(matches!(two.pause(), Err(LabError::State { .. })));
+    two.halt(HaltAction::DeviceDisabled).unwrap();
+    end(driver, &one, &lab);
+}
