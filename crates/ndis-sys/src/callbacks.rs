@@ -104,7 +104,7 @@ callbacks! {
         SystemSpecific2: PVOID,
         SystemSpecific3: PVOID,
     );
-    /// Runs a queued work item. PASSIVE_LEVEL. `[nc-ndis-ndis_io_workitem]`
+    /// Runs a queued work item. PASSIVE_LEVEL. `[nf-ndis-ndisqueueioworkitem]`
     pub type NDIS_IO_WORKITEM_FUNCTION = fn(WorkItemContext: PVOID, NdisIoWorkItemHandle: NDIS_HANDLE);
     /// DriverEntry: the driver was loaded. PASSIVE_LEVEL. `[nc-wdm-driver_initialize]`
     pub type DRIVER_INITIALIZE = fn(

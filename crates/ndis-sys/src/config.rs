@@ -19,7 +19,7 @@ pub struct NDIS_CONFIGURATION_OBJECT {
 const _: () =
     assert!(size_of::<NDIS_CONFIGURATION_OBJECT>() == 24 && align_of::<NDIS_CONFIGURATION_OBJECT>() == 8);
 
-/// A value of type REG_BINARY. `[ns-ntddndis-binary_data]`
+/// A value of type REG_BINARY. `[ns-ndis-binary_data]`
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct BINARY_DATA {
@@ -42,7 +42,7 @@ pub union NDIS_CONFIGURATION_PARAMETER_DATA {
 }
 
 /// A parameter that was read; valid until the configuration is closed.
-/// `[ns-ntddndis-ndis_configuration_parameter]`
+/// `[ns-ndis-_ndis_configuration_parameter]`
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct NDIS_CONFIGURATION_PARAMETER {
@@ -55,7 +55,7 @@ const _: () = assert!(
     size_of::<NDIS_CONFIGURATION_PARAMETER>() == 24 && align_of::<NDIS_CONFIGURATION_PARAMETER>() == 8
 );
 
-/// Type of a configuration parameter. `[ne-ntddndis-_ndis_parameter_type]`
+/// Type of a configuration parameter. `[ne-ndis-_ndis_parameter_type]`
 pub type NDIS_PARAMETER_TYPE = i32;
 /// A decimal number, from REG_DWORD or a string.
 pub const NdisParameterInteger: NDIS_PARAMETER_TYPE = 0;

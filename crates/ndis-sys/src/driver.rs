@@ -127,7 +127,7 @@ const _: () = assert!(
         && align_of::<NDIS_PORT_AUTHENTICATION_PARAMETERS>() == 4
 );
 
-/// Whether traffic of a port depends on its authorization. `[ne-ntddndis-_ndis_port_control_state]`
+/// Whether traffic of a port depends on its authorization. `[ns-ntddndis-_ndis_port_authentication_parameters]`
 pub type NDIS_PORT_CONTROL_STATE = i32;
 /// Unknown.
 pub const NdisPortControlStateUnknown: NDIS_PORT_CONTROL_STATE = 0;
@@ -136,7 +136,7 @@ pub const NdisPortControlStateControlled: NDIS_PORT_CONTROL_STATE = 1;
 /// All traffic passes.
 pub const NdisPortControlStateUncontrolled: NDIS_PORT_CONTROL_STATE = 2;
 
-/// Whether a port is authorized. `[ne-ntddndis-_ndis_port_authorization_state]`
+/// Whether a port is authorized. `[ns-ntddndis-_ndis_port_authentication_parameters]`
 pub type NDIS_PORT_AUTHORIZATION_STATE = i32;
 /// Unknown.
 pub const NdisPortAuthorizationUnknown: NDIS_PORT_AUTHORIZATION_STATE = 0;
@@ -260,7 +260,7 @@ const _: () = assert!(
 /// `MaxLookaheadSizeAccessed` is valid.
 pub const NDIS_RESTART_GENERAL_ATTRIBUTES_MAX_LOOKAHEAD_ACCESSED_DEFINED: ULONG = 1;
 
-/// Why an adapter is halted. `[ne-ndis-_ndis_halt_action]`
+/// Why an adapter is halted. `[nc-ndis-miniport_halt]`
 pub type NDIS_HALT_ACTION = i32;
 /// The device was disabled.
 pub const NdisHaltDeviceDisabled: NDIS_HALT_ACTION = 0;
@@ -277,7 +277,7 @@ pub const NdisHaltDeviceInitializationFailed: NDIS_HALT_ACTION = 5;
 /// The device was stopped, to rebalance resources for example.
 pub const NdisHaltDeviceStopped: NDIS_HALT_ACTION = 6;
 
-/// Why the system shuts an adapter down. `[ne-ndis-ndis_shutdown_action]`
+/// Why the system shuts an adapter down. `[nc-ndis-miniport_shutdown]`
 pub type NDIS_SHUTDOWN_ACTION = i32;
 /// Power-off; at PASSIVE_LEVEL.
 pub const NdisShutdownPowerOff: NDIS_SHUTDOWN_ACTION = 0;
@@ -303,7 +303,7 @@ pub struct NET_DEVICE_PNP_EVENT {
 }
 const _: () = assert!(size_of::<NET_DEVICE_PNP_EVENT>() == 48 && align_of::<NET_DEVICE_PNP_EVENT>() == 8);
 
-/// A Plug and Play event. `[ne-ndis-_ndis_device_pnp_event]`
+/// A Plug and Play event. `[ns-ndis-_net_device_pnp_event]`
 pub type NDIS_DEVICE_PNP_EVENT = i32;
 /// May the device be removed?
 pub const NdisDevicePnPEventQueryRemoved: NDIS_DEVICE_PNP_EVENT = 0;
@@ -320,7 +320,7 @@ pub const NdisDevicePnPEventPowerProfileChanged: NDIS_DEVICE_PNP_EVENT = 5;
 /// The list of filter modules above changed.
 pub const NdisDevicePnPEventFilterListChanged: NDIS_DEVICE_PNP_EVENT = 6;
 
-/// The system's power source. `[ne-ndis-_ndis_power_profile]`
+/// The system's power source. `[ns-ndis-_net_device_pnp_event]`
 pub type NDIS_POWER_PROFILE = i32;
 /// Battery.
 pub const NdisPowerProfileBattery: NDIS_POWER_PROFILE = 0;

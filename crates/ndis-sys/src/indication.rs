@@ -68,7 +68,7 @@ pub const NDIS_STATUS_PM_WOL_PATTERN_REJECTED: NDIS_STATUS = 0x4003_0051;
 pub const NDIS_STATUS_PM_OFFLOAD_REJECTED: NDIS_STATUS = 0x4003_0052;
 /// Power management capabilities changed; data: [`NDIS_PM_CAPABILITIES`].
 pub const NDIS_STATUS_PM_CAPABILITIES_CHANGE: NDIS_STATUS = 0x4003_0053;
-/// How sure it is that the network changed. `[ne-ntddndis-_ndis_network_change_type]`
+/// How sure it is that the network changed. `[ndis-status-network-change]`
 pub type NDIS_NETWORK_CHANGE_TYPE = i32;
 /// Possibly.
 pub const NdisPossibleNetworkChange: NDIS_NETWORK_CHANGE_TYPE = 1;

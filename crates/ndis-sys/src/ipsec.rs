@@ -170,7 +170,7 @@ const _: () =
 
 /// A security parameters index.
 pub type IPSEC_OFFLOAD_V2_SPI_TYPE = ULONG;
-/// AH or ESP. `[ns-ndis-_ipsec_offload_v2_security_association]`
+/// AH or ESP. `[ne-ndis-_ipsec_offload_v2_operation]`
 pub type IPSEC_OFFLOAD_V2_OPERATION = i32;
 /// AH (RFC 4302).
 pub const IPsecOffloadV2Ah: IPSEC_OFFLOAD_V2_OPERATION = 1;

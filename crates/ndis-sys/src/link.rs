@@ -45,7 +45,7 @@ pub const IF_TYPE_OTHER: NET_IFTYPE = 1;
 /// A virtual interface.
 pub const IF_TYPE_PROP_VIRTUAL: NET_IFTYPE = 0x35;
 
-/// How stations share the medium. `[ne-ifdef-_net_if_access_type]`
+/// How stations share the medium. `[ns-ndis-_ndis_miniport_adapter_general_attributes]`
 pub type NET_IF_ACCESS_TYPE = i32;
 /// Loopback.
 pub const NET_IF_ACCESS_LOOPBACK: NET_IF_ACCESS_TYPE = 1;
@@ -56,7 +56,7 @@ pub const NET_IF_ACCESS_POINT_TO_POINT: NET_IF_ACCESS_TYPE = 3;
 /// Point to many, without broadcast.
 pub const NET_IF_ACCESS_POINT_TO_MULTI_POINT: NET_IF_ACCESS_TYPE = 4;
 
-/// In which directions an interface works. `[ne-ifdef-_net_if_direction_type]`
+/// In which directions an interface works. `[ns-ndis-_ndis_miniport_adapter_general_attributes]`
 pub type NET_IF_DIRECTION_TYPE = i32;
 /// Both.
 pub const NET_IF_DIRECTION_SENDRECEIVE: NET_IF_DIRECTION_TYPE = 0;
@@ -65,7 +65,7 @@ pub const NET_IF_DIRECTION_SENDONLY: NET_IF_DIRECTION_TYPE = 1;
 /// Receives only.
 pub const NET_IF_DIRECTION_RECEIVEONLY: NET_IF_DIRECTION_TYPE = 2;
 
-/// How an interface is connected. `[ne-ifdef-_net_if_connection_type]`
+/// How an interface is connected. `[ns-ndis-_ndis_miniport_adapter_general_attributes]`
 pub type NET_IF_CONNECTION_TYPE = i32;
 /// Always, as Ethernet.
 pub const NET_IF_CONNECTION_DEDICATED: NET_IF_CONNECTION_TYPE = 1;
@@ -74,7 +74,7 @@ pub const NET_IF_CONNECTION_PASSIVE: NET_IF_CONNECTION_TYPE = 2;
 /// On demand.
 pub const NET_IF_CONNECTION_DEMAND: NET_IF_CONNECTION_TYPE = 3;
 
-/// The state of the link, indicated with [`NDIS_STATUS_LINK_STATE`]. `[ns-ndis-_ndis_link_state]`
+/// The state of the link, indicated with [`NDIS_STATUS_LINK_STATE`]. `[ns-ntddndis-_ndis_link_state]`
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct NDIS_LINK_STATE {
@@ -95,7 +95,7 @@ pub struct NDIS_LINK_STATE {
 }
 const _: () = assert!(size_of::<NDIS_LINK_STATE>() == 40 && align_of::<NDIS_LINK_STATE>() == 8);
 
-/// Link parameters set with [`OID_GEN_LINK_PARAMETERS`]. `[ns-ndis-_ndis_link_parameters]`
+/// Link parameters set with [`OID_GEN_LINK_PARAMETERS`]. `[oid-gen-link-parameters]`
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct NDIS_LINK_PARAMETERS {
@@ -114,7 +114,7 @@ pub struct NDIS_LINK_PARAMETERS {
 }
 const _: () = assert!(size_of::<NDIS_LINK_PARAMETERS>() == 32 && align_of::<NDIS_LINK_PARAMETERS>() == 8);
 
-/// A link speed that is not known. `[ns-ndis-_ndis_link_state]`
+/// A link speed that is not known. `[ns-ntddndis-_ndis_link_state]`
 pub const NDIS_LINK_SPEED_UNKNOWN: ULONG64 = u64::MAX;
 /// The duplex state was negotiated.
 pub const NDIS_LINK_STATE_DUPLEX_AUTO_NEGOTIATED: ULONG = 4;
@@ -125,7 +125,7 @@ pub const NDIS_LINK_STATE_RCV_LINK_SPEED_AUTO_NEGOTIATED: ULONG = 2;
 /// The transmit speed was negotiated.
 pub const NDIS_LINK_STATE_XMIT_LINK_SPEED_AUTO_NEGOTIATED: ULONG = 1;
 
-/// Whether a link is up. `[ne-ifdef-_net_if_media_connect_state]`
+/// Whether a link is up. `[ns-ndis-_ndis_miniport_adapter_general_attributes]`
 pub type NET_IF_MEDIA_CONNECT_STATE = i32;
 /// Unknown.
 pub const MediaConnectStateUnknown: NET_IF_MEDIA_CONNECT_STATE = 0;
@@ -136,7 +136,7 @@ pub const MediaConnectStateDisconnected: NET_IF_MEDIA_CONNECT_STATE = 2;
 /// Whether a link is up.
 pub type NDIS_MEDIA_CONNECT_STATE = NET_IF_MEDIA_CONNECT_STATE;
 
-/// The duplex state of a link. `[ne-ifdef-_net_if_media_duplex_state]`
+/// The duplex state of a link. `[ns-ndis-_ndis_miniport_adapter_general_attributes]`
 pub type NET_IF_MEDIA_DUPLEX_STATE = i32;
 /// Unknown.
 pub const MediaDuplexStateUnknown: NET_IF_MEDIA_DUPLEX_STATE = 0;
@@ -147,7 +147,7 @@ pub const MediaDuplexStateFull: NET_IF_MEDIA_DUPLEX_STATE = 2;
 /// The duplex state of a link.
 pub type NDIS_MEDIA_DUPLEX_STATE = NET_IF_MEDIA_DUPLEX_STATE;
 
-/// Flow control by 802.3x pause frames. `[ns-ndis-_ndis_link_state]`
+/// Flow control by 802.3x pause frames. `[ns-ntddndis-_ndis_link_state]`
 pub type NDIS_SUPPORTED_PAUSE_FUNCTIONS = i32;
 /// None.
 pub const NdisPauseFunctionsUnsupported: NDIS_SUPPORTED_PAUSE_FUNCTIONS = 0;

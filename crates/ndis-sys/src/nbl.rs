@@ -124,7 +124,7 @@ const _: () = assert!(
     size_of::<NET_BUFFER_LIST_POOL_PARAMETERS>() == 16 && align_of::<NET_BUFFER_LIST_POOL_PARAMETERS>() == 4
 );
 
-/// Properties of a pool of NET_BUFFERs. `[ns-nblapi-net_buffer_pool_parameters]`
+/// Properties of a pool of NET_BUFFERs. `[nf-nblapi-ndisallocatenetbufferpool]`
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct NET_BUFFER_POOL_PARAMETERS {
@@ -156,7 +156,7 @@ pub struct NET_BUFFER_SHARED_MEMORY {
 const _: () =
     assert!(size_of::<NET_BUFFER_SHARED_MEMORY>() == 32 && align_of::<NET_BUFFER_SHARED_MEMORY>() == 8);
 
-/// An index into [`NET_BUFFER_LIST::NetBufferListInfo`]. `[ne-ndis-ndis_net_buffer_list_info]`
+/// An index into [`NET_BUFFER_LIST::NetBufferListInfo`]. `[ne-nblinfo-ndis_net_buffer_list_info]`
 pub type NDIS_NET_BUFFER_LIST_INFO = i32;
 /// Checksum offload: [`NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO_TRANSMIT`],
 /// [`NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO_RECEIVE`].

@@ -9,7 +9,7 @@ use crate::NDIS_OID;
 #[cfg(doc)] // for links
 use crate::*;
 
-// General: operation. `[general-operational-oids]`
+// General: operation.
 
 /// Query (NDIS answers) and set: lookahead in bytes.
 pub const OID_GEN_CURRENT_LOOKAHEAD: NDIS_OID = 0x0001_010F;
@@ -90,7 +90,7 @@ pub const OID_GEN_VENDOR_ID: NDIS_OID = 0x0001_010C;
 /// Query and set: VLAN identifier, 0 to 4095.
 pub const OID_GEN_VLAN_ID: NDIS_OID = 0x0001_021C;
 
-// General: statistics. `[general-statistics-oids]`
+// General: statistics.
 
 /// Query: bytes of broadcast frames received; NDIS answers from the statistics.
 pub const OID_GEN_BROADCAST_BYTES_RCV: NDIS_OID = 0x0002_020B;
@@ -147,7 +147,7 @@ pub const OID_GEN_XMIT_ERROR: NDIS_OID = 0x0002_0103;
 /// Query: frames sent, 4 or 8 bytes.
 pub const OID_GEN_XMIT_OK: NDIS_OID = 0x0002_0101;
 
-// Ethernet. `[ethernet-oids]`
+// Ethernet.
 
 /// Set, of protocols: adds to the multicast list; NDIS merges it.
 pub const OID_802_3_ADD_MULTICAST_ADDRESS: NDIS_OID = 0x0101_0208;
@@ -184,7 +184,7 @@ pub const OID_802_3_XMIT_TIMES_CRS_LOST: NDIS_OID = 0x0102_0206;
 /// Query: frames not sent for underruns.
 pub const OID_802_3_XMIT_UNDERRUN: NDIS_OID = 0x0102_0204;
 
-// Power management before NDIS 6.20. `[power-management-oids]`
+// Power management before NDIS 6.20.
 
 /// Set: a wake-up pattern; before NDIS 6.20.
 pub const OID_PNP_ADD_WAKE_UP_PATTERN: NDIS_OID = 0xFD01_0103;
@@ -201,7 +201,7 @@ pub const OID_PNP_SET_POWER: NDIS_OID = 0xFD01_0101;
 /// Query: wake-up patterns; before NDIS 6.20.
 pub const OID_PNP_WAKE_UP_PATTERN_LIST: NDIS_OID = 0xFD01_0105;
 
-// Power management since NDIS 6.20. `[ndis-power-management-oids]`
+// Power management since NDIS 6.20.
 
 /// Set: a protocol offload for low power.
 pub const OID_PM_ADD_PROTOCOL_OFFLOAD: NDIS_OID = 0xFD01_010D;
@@ -224,7 +224,7 @@ pub const OID_PM_REMOVE_WOL_PATTERN: NDIS_OID = 0xFD01_010B;
 /// Query: wake-on-LAN patterns; NDIS answers.
 pub const OID_PM_WOL_PATTERN_LIST: NDIS_OID = 0xFD01_010C;
 
-// Task offload. `[tcp-ip-offload-oids]`
+// Task offload.
 
 /// Query: [`NDIS_OFFLOAD`] in force; NDIS answers.
 pub const OID_TCP_OFFLOAD_CURRENT_CONFIG: NDIS_OID = 0xFC01_020B;

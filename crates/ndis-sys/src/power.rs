@@ -59,7 +59,7 @@ pub struct NDIS_PM_PARAMETERS {
 }
 const _: () = assert!(size_of::<NDIS_PM_PARAMETERS>() == 20 && align_of::<NDIS_PM_PARAMETERS>() == 4);
 
-/// A device power state, set with [`OID_PNP_SET_POWER`]. `[oid-pnp-set-power]`
+/// A device power state, set with [`OID_PNP_SET_POWER`]. `[ne-ntddndis-_ndis_device_power_state]`
 pub type NDIS_DEVICE_POWER_STATE = i32;
 /// None: wake-up is not supported.
 pub const NdisDeviceStateUnspecified: NDIS_DEVICE_POWER_STATE = 0;
@@ -145,7 +145,7 @@ pub const NDIS_PM_SELECTIVE_SUSPEND_ENABLED: ULONG = 0x10;
 
 // Before NDIS 6.20.
 
-/// Power management before NDIS 6.20, for [`OID_PNP_CAPABILITIES`]. `[ns-ntddndis-_ndis_pnp_capabilities]`
+/// Power management before NDIS 6.20, for [`OID_PNP_CAPABILITIES`]. `[oid-pnp-capabilities]`
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct NDIS_PNP_CAPABILITIES {
@@ -163,7 +163,7 @@ pub const NDIS_DEVICE_WAKE_ON_PATTERN_MATCH_ENABLE: ULONG = 2;
 /// Wake-up is enabled.
 pub const NDIS_DEVICE_WAKE_UP_ENABLE: ULONG = 1;
 
-/// Wake-up capabilities before NDIS 6.20. `[ns-ntddndis-_ndis_pm_wake_up_capabilities]`
+/// Wake-up capabilities before NDIS 6.20. `[oid-pnp-capabilities]`
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct NDIS_PM_WAKE_UP_CAPABILITIES {

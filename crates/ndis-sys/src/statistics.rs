@@ -6,7 +6,7 @@ use crate::{NDIS_OBJECT_HEADER, ULONG, ULONG64};
 use crate::*;
 
 /// The adapter's counters, for [`OID_GEN_STATISTICS`]. Octets include the MAC header, not the FCS.
-/// `[ns-ntddndis-_ndis_statistics_info]`
+/// `[oid-gen-statistics]`
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct NDIS_STATISTICS_INFO {

@@ -76,7 +76,7 @@ pub const TRUE: BOOLEAN = 1;
 pub const FALSE: BOOLEAN = 0;
 
 /// A signed 64-bit number. The C union also names its halves `LowPart` and `HighPart`.
-/// `[ns-ntdef-_large_integer]`
+///
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct LARGE_INTEGER {
@@ -85,7 +85,7 @@ pub struct LARGE_INTEGER {
 }
 const _: () = assert!(size_of::<LARGE_INTEGER>() == 8 && align_of::<LARGE_INTEGER>() == 8);
 
-/// A counted UTF-16 string, not necessarily terminated. `[ns-ntdef-_unicode_string]`
+/// A counted UTF-16 string, not necessarily terminated.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct UNICODE_STRING {
@@ -98,7 +98,7 @@ pub struct UNICODE_STRING {
 }
 const _: () = assert!(size_of::<UNICODE_STRING>() == 16 && align_of::<UNICODE_STRING>() == 8);
 
-/// A link of a doubly linked list, or its head. `[ns-ntdef-_list_entry]`
+/// A link of a doubly linked list, or its head.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct LIST_ENTRY {
@@ -146,7 +146,7 @@ pub struct PROCESSOR_NUMBER {
 const _: () = assert!(size_of::<PROCESSOR_NUMBER>() == 4 && align_of::<PROCESSOR_NUMBER>() == 2);
 
 /// A locally unique identifier of a network interface. The C union also names its bit-fields: index at bits
-/// 24-47, interface type at bits 48-63. `[ns-ifdef-_net_luid_lh]`
+/// 24-47, interface type at bits 48-63. `[nf-ntddndis-ndis_make_net_luid]`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct NET_LUID_LH {

@@ -57,25 +57,25 @@ imports! { "ndis.sys" =>
     /// Closes the configuration and frees what was read. PASSIVE_LEVEL. `[nf-ndis-ndiscloseconfiguration]`
     pub fn NdisCloseConfiguration(ConfigurationHandle: NDIS_HANDLE);
     /// Makes a pool of lists; null on failure. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndisallocatenetbufferlistpool]`
+    /// `[nf-nblapi-ndisallocatenetbufferlistpool]`
     pub fn NdisAllocateNetBufferListPool(
         NdisHandle: NDIS_HANDLE,
         Parameters: *mut NET_BUFFER_LIST_POOL_PARAMETERS,
     ) -> NDIS_HANDLE;
     /// Frees a pool, all of whose lists were freed. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndisfreenetbufferlistpool]`
+    /// `[nf-nblapi-ndisfreenetbufferlistpool]`
     pub fn NdisFreeNetBufferListPool(PoolHandle: NDIS_HANDLE);
     /// Makes a pool of NET_BUFFERs; null on failure. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndisallocatenetbufferpool]`
+    /// `[nf-nblapi-ndisallocatenetbufferpool]`
     pub fn NdisAllocateNetBufferPool(
         NdisHandle: NDIS_HANDLE,
         Parameters: *mut NET_BUFFER_POOL_PARAMETERS,
     ) -> NDIS_HANDLE;
     /// Frees a pool, all of whose NET_BUFFERs were freed. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndisfreenetbufferpool]`
+    /// `[nf-nblapi-ndisfreenetbufferpool]`
     pub fn NdisFreeNetBufferPool(PoolHandle: NDIS_HANDLE);
     /// Allocates a list with one NET_BUFFER over an MDL chain; null on failure. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndisallocatenetbufferandnetbufferlist]`
+    /// `[nf-nblapi-ndisallocatenetbufferandnetbufferlist]`
     pub fn NdisAllocateNetBufferAndNetBufferList(
         PoolHandle: NDIS_HANDLE,
         ContextSize: USHORT,
@@ -84,33 +84,33 @@ imports! { "ndis.sys" =>
         DataOffset: ULONG,
         DataLength: SIZE_T,
     ) -> *mut NET_BUFFER_LIST;
-    /// Allocates a list; null on failure. At most DISPATCH_LEVEL. `[nf-ndis-ndisallocatenetbufferlist]`
+    /// Allocates a list; null on failure. At most DISPATCH_LEVEL. `[nf-nblapi-ndisallocatenetbufferlist]`
     pub fn NdisAllocateNetBufferList(
         PoolHandle: NDIS_HANDLE,
         ContextSize: USHORT,
         ContextBackFill: USHORT,
     ) -> *mut NET_BUFFER_LIST;
     /// Frees a list, with the NET_BUFFER that was allocated with it; not its MDLs. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndisfreenetbufferlist]`
+    /// `[nf-nblapi-ndisfreenetbufferlist]`
     pub fn NdisFreeNetBufferList(NetBufferList: *mut NET_BUFFER_LIST);
     /// Allocates a NET_BUFFER over an MDL chain; null on failure. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndisallocatenetbuffer]`
+    /// `[nf-nblapi-ndisallocatenetbuffer]`
     pub fn NdisAllocateNetBuffer(
         PoolHandle: NDIS_HANDLE,
         MdlChain: *mut MDL,
         DataOffset: ULONG,
         DataLength: SIZE_T,
     ) -> *mut NET_BUFFER;
-    /// Frees a NET_BUFFER; not its MDLs. At most DISPATCH_LEVEL. `[nf-ndis-ndisfreenetbuffer]`
+    /// Frees a NET_BUFFER; not its MDLs. At most DISPATCH_LEVEL. `[nf-nblapi-ndisfreenetbuffer]`
     pub fn NdisFreeNetBuffer(NetBuffer: *mut NET_BUFFER);
     /// Allocates an MDL over non-paged memory; null on failure. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndisallocatemdl]`
+    /// `[nf-mdlapi-ndisallocatemdl]`
     pub fn NdisAllocateMdl(NdisHandle: NDIS_HANDLE, VirtualAddress: PVOID, Length: UINT) -> *mut MDL;
-    /// Frees an MDL of [`NdisAllocateMdl`]; not its memory. At most DISPATCH_LEVEL. `[nf-ndis-ndisfreemdl]`
+    /// Frees an MDL of [`NdisAllocateMdl`]; not its memory. At most DISPATCH_LEVEL. `[nf-mdlapi-ndisfreemdl]`
     pub fn NdisFreeMdl(Mdl: *mut MDL);
     /// A pointer to the first bytes of a NET_BUFFER, in place if they are contiguous and aligned, else
     /// copied to `Storage`; null if neither works or the data is shorter. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndisgetdatabuffer]`
+    /// `[nf-nblapi-ndisgetdatabuffer]`
     pub fn NdisGetDataBuffer(
         NetBuffer: *mut NET_BUFFER,
         BytesNeeded: ULONG,
@@ -210,8 +210,8 @@ imports! { "ndis.sys" =>
         MillisecondsPeriod: LONG,
         FunctionContext: PVOID,
     ) -> BOOLEAN;
-    /// Cancels a timer; [`TRUE`] if it was set. The function may still be running. At most DISPATCH_LEVEL.
-    /// `[nf-ndis-ndiscanceltimerobject]`
+    /// Cancels a timer; [`TRUE`] if it was set. The function may still be running. At most DISPATCH_LEVEL;
+    /// PASSIVE_LEVEL for a periodic timer. `[nf-ndis-ndiscanceltimerobject]`
     pub fn NdisCancelTimerObject(TimerObject: NDIS_HANDLE) -> BOOLEAN;
     /// Frees a timer that is neither set nor running. At most DISPATCH_LEVEL.
     /// `[nf-ndis-ndisfreetimerobject]`
@@ -226,8 +226,7 @@ imports! { "ndis.sys" =>
     );
     /// Frees a work item that is not queued. At most DISPATCH_LEVEL. `[nf-ndis-ndisfreeioworkitem]`
     pub fn NdisFreeIoWorkItem(NdisIoWorkItemHandle: NDIS_HANDLE);
-    /// Initialises an event, not signalled. At most DISPATCH_LEVEL; documented for PASSIVE_LEVEL.
-    /// `[nf-ndis-ndisinitializeevent]`
+    /// Initialises an event, not signalled. Any IRQL. `[nf-ndis-ndisinitializeevent]`
     pub fn NdisInitializeEvent(Event: *mut NDIS_EVENT);
     /// Signals an event. At most DISPATCH_LEVEL. `[nf-ndis-ndissetevent]`
     pub fn NdisSetEvent(Event: *mut NDIS_EVENT);
@@ -236,19 +235,19 @@ imports! { "ndis.sys" =>
     /// Waits until the event is signalled; [`FALSE`] if `MsToWait` milliseconds passed first; 0 is for ever.
     /// PASSIVE_LEVEL. `[nf-ndis-ndiswaitevent]`
     pub fn NdisWaitEvent(Event: *mut NDIS_EVENT, MsToWait: UINT) -> BOOLEAN;
-    /// Waits for some microseconds at least. PASSIVE_LEVEL. `[nf-ndis-ndismsleep]`
+    /// Waits for some microseconds at least. At most APC_LEVEL. `[nf-ndis-ndismsleep]`
     pub fn NdisMSleep(MicrosecondsToSleep: ULONG);
     /// Milliseconds since the system started. Any IRQL. `[nf-ndis-ndisgetsystemuptimeex]`
     pub fn NdisGetSystemUpTimeEx(pSystemUpTime: *mut LARGE_INTEGER);
-    /// The processor this runs on, counted over all groups. Steady only at DISPATCH_LEVEL.
+    /// The processor this runs on, counted over all groups. DISPATCH_LEVEL.
     /// `[nf-ndis-ndiscurrentprocessorindex]`
     pub fn NdisCurrentProcessorIndex() -> ULONG;
-    /// Processors of the system. Any IRQL. `[nf-ndis-ndissystemprocessorcount]`
+    /// Processors of the system. PASSIVE_LEVEL. `[nf-ndis-ndissystemprocessorcount]`
     pub fn NdisSystemProcessorCount() -> CCHAR;
     /// Processors of a group, or of [`ALL_PROCESSOR_GROUPS`]. Any IRQL.
     /// `[nf-ndis-ndisgroupactiveprocessorcount]`
     pub fn NdisGroupActiveProcessorCount(Group: USHORT) -> ULONG;
-    /// The version of NDIS, `NDIS_RUNTIME_VERSION_…`. Any IRQL. `[nf-ndis-ndisgetversion]`
+    /// The version of NDIS, `NDIS_RUNTIME_VERSION_…`. At most DISPATCH_LEVEL. `[nf-ndis-ndisgetversion]`
     pub fn NdisGetVersion() -> UINT;
     /// Device objects and resources of an adapter; each pointer may be null. PASSIVE_LEVEL.
     /// `[nf-ndis-ndismgetdeviceproperty]`
@@ -260,8 +259,8 @@ imports! { "ndis.sys" =>
         AllocatedResources: *mut *mut CM_RESOURCE_LIST,
         AllocatedResourcesTranslated: *mut *mut CM_RESOURCE_LIST,
     );
-    /// Writes to the system's event log, with `NumberOfErrorValues` more arguments of type ULONG.
-    /// PASSIVE_LEVEL. `[nf-ndis-ndiswriteerrorlogentry]`
+    /// Writes to the system's event log, with `NumberOfErrorValues` more arguments of type ULONG. At most
+    /// DISPATCH_LEVEL. `[nf-ndis-ndiswriteerrorlogentry]`
     pub fn NdisWriteErrorLogEntry(
         NdisAdapterHandle: NDIS_HANDLE,
         ErrorCode: ULONG,

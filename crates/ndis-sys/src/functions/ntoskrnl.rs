@@ -77,8 +77,8 @@ imports! { "ntoskrnl.exe" =>
     /// Undoes [`KeSaveExtendedProcessorState`]. At the same IRQL.
     /// `[nf-wdm-kerestoreextendedprocessorstate]`
     pub fn KeRestoreExtendedProcessorState(XStateSave: *mut XSTATE_SAVE);
-    /// Which of `FeatureMask`'s features (x86-64) the processor has and the system enabled. Any IRQL.
-    /// `[nf-wdm-rtlgetenabledextendedfeatures]`
+    /// Which of `FeatureMask`'s features (x86-64) the processor has and the system enabled. PASSIVE_LEVEL.
+    /// `[nf-ntddk-rtlgetenabledextendedfeatures]`
     pub fn RtlGetEnabledExtendedFeatures(FeatureMask: ULONG64) -> ULONG64;
     /// Maps an MDL's pages; null on failure unless `BugCheckOnFailure`. At most DISPATCH_LEVEL for system
     /// space. `[nf-wdm-mmmaplockedpagesspecifycache]`
