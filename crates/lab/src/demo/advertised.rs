@@ -183,9 +183,22 @@ const OFFLOAD_FLAGS: &[(u32, &str)] = &[
 
 /// The parts of NDIS_OFFLOAD besides IPsecV2.
 fn task_offload(title: &str, offload: &NDIS_OFFLOAD) -> Section {
+    /// A group of 2-bit fields: those that are not 0 are set.
     macro_rules! bits {
-        ($rows:ident, $prefix:literal, $group:expr, $($field:ident)*) => {
-            $($rows.push(row(concat!($prefix, ".", stringify!($field)), $group.$field() != 0));)*
+        ($group:expr; $($field:ident)*) => {{
+            let fields = [$((stringify!($field), $group.$field() != 0)),*];
+            let named = |wanted: bool| -> Vec<String> {
+                fields.iter().filter(|(_, set)| *set == wanted).map(|(name, _)| (*name).to_owned()).collect()
+            };
+            Value::Bits { set: named(true), clear: named(false) }
+        }};
+    }
+    macro_rules! checksum {
+        ($rows:ident, $part:ident; $($field:ident)*) => {
+            let part = &offload.Checksum.$part;
+            let name = concat!("Checksum.", stringify!($part));
+            $rows.push(row(format!("{name}.Encapsulation"), names(part.Encapsulation, ENCAPSULATIONS)));
+            $rows.push(row(name, bits!(part.Bits; $($field)*)));
         };
     }
     let header = &offload.Header;
@@ -193,39 +206,28 @@ fn task_offload(title: &str, offload: &NDIS_OFFLOAD) -> Section {
         "Header",
         format!("type {:#x}, revision {}, {} bytes", header.Type, header.Revision, header.Size),
     )];
-    let checksum = &offload.Checksum;
-    rows.push(row(
-        "Checksum.IPv4Transmit.Encapsulation",
-        names(checksum.IPv4Transmit.Encapsulation, ENCAPSULATIONS),
-    ));
-    bits!(rows, "Checksum.IPv4Transmit", checksum.IPv4Transmit.Bits,
-        IpOptionsSupported TcpOptionsSupported TcpChecksum UdpChecksum IpChecksum);
-    rows.push(row(
-        "Checksum.IPv4Receive.Encapsulation",
-        names(checksum.IPv4Receive.Encapsulation, ENCAPSULATIONS),
-    ));
-    bits!(rows, "Checksum.IPv4Receive", checksum.IPv4Receive.Bits,
-        IpOptionsSupported TcpOptionsSupported TcpChecksum UdpChecksum IpChecksum);
-    rows.push(row(
-        "Checksum.IPv6Transmit.Encapsulation",
-        names(checksum.IPv6Transmit.Encapsulation, ENCAPSULATIONS),
-    ));
-    bits!(rows, "Checksum.IPv6Transmit", checksum.IPv6Transmit.Bits,
-        IpExtensionHeadersSupported TcpOptionsSupported TcpChecksum UdpChecksum);
-    rows.push(row(
-        "Checksum.IPv6Receive.Encapsulation",
-        names(checksum.IPv6Receive.Encapsulation, ENCAPSULATIONS),
-    ));
-    bits!(rows, "Checksum.IPv6Receive", checksum.IPv6Receive.Bits,
-        IpExtensionHeadersSupported TcpOptionsSupported TcpChecksum UdpChecksum);
-    rows.push(row("LsoV1.IPv4.Encapsulation", names(offload.LsoV1.IPv4.Encapsulation, ENCAPSULATIONS)));
-    rows.push(row("LsoV2.IPv4.Encapsulation", names(offload.LsoV2.IPv4.Encapsulation, ENCAPSULATIONS)));
-    rows.push(row("LsoV2.IPv6.Encapsulation", names(offload.LsoV2.IPv6.Encapsulation, ENCAPSULATIONS)));
+    checksum!(rows, IPv4Transmit; IpOptionsSupported TcpOptionsSupported TcpChecksum UdpChecksum IpChecksum);
+    checksum!(rows, IPv4Receive; IpOptionsSupported TcpOptionsSupported TcpChecksum UdpChecksum IpChecksum);
+    checksum!(rows, IPv6Transmit; IpExtensionHeadersSupported TcpOptionsSupported TcpChecksum UdpChecksum);
+    checksum!(rows, IPv6Receive; IpExtensionHeadersSupported TcpOptionsSupported TcpChecksum UdpChecksum);
+    let large = |size: u32, least: u32| format!("up to {size} bytes, at least {least} segments");
+    let (v1, v2) = (&offload.LsoV1.IPv4, &offload.LsoV2);
+    rows.push(row("LsoV1.IPv4.Encapsulation", names(v1.Encapsulation, ENCAPSULATIONS)));
+    rows.push(row("LsoV1.IPv4", bits!(v1.Bits; TcpOptions IpOptions)));
+    rows.push(row("LsoV2.IPv4.Encapsulation", names(v2.IPv4.Encapsulation, ENCAPSULATIONS)));
+    rows.push(row("LsoV2.IPv4", large(v2.IPv4.MaxOffLoadSize, v2.IPv4.MinSegmentCount)));
+    rows.push(row("LsoV2.IPv6.Encapsulation", names(v2.IPv6.Encapsulation, ENCAPSULATIONS)));
+    rows.push(row("LsoV2.IPv6", bits!(v2.IPv6.Bits; IpExtensionHeadersSupported TcpOptionsSupported)));
     rows.push(row("IPsecV1.Encapsulation", names(offload.IPsecV1.Supported.Encapsulation, ENCAPSULATIONS)));
     rows.push(row("Flags", names(offload.Flags, OFFLOAD_FLAGS)));
     rows.push(row("Rsc.IPv4", offload.Rsc.IPv4.Enabled != 0));
     rows.push(row("Rsc.IPv6", offload.Rsc.IPv6.Enabled != 0));
-    rows.push(row("EncapsulatedPacketTaskOffloadGre", offload.EncapsulatedPacketTaskOffloadGre.Bits.0 != 0));
+    let gre = &offload.EncapsulatedPacketTaskOffloadGre.Bits;
+    rows.push(row(
+        "EncapsulatedPacketTaskOffloadGre",
+        bits!(gre; TransmitChecksumOffloadSupported
+        ReceiveChecksumOffloadSupported LsoV2Supported RssSupported VmqSupported),
+    ));
     Section { title: title.to_owned(), rows }
 }
 

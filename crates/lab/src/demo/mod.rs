@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use etherparse::IpNumber;
 use ndis_lab::transport::Algorithm;
-use ndis_lab::{Lab, LabError};
+use ndis_lab::{Driver, Lab, LabError};
 
 use crate::input::{Capture, DEFAULT_CAPTURE, DEFAULT_CAPTURE_NAME, InputError};
 use crate::source::{DriverSource, SourceError};
@@ -114,6 +114,9 @@ pub enum DemoError {
     /// The output cannot be written.
     #[error("{path}: {1}", path = .0.display())]
     Output(PathBuf, std::io::Error),
+    /// The capture of the wire would take the place of the capture that is carried.
+    #[error("{path}: this is the input, and would be overwritten", path = .0.display())]
+    OutputIsInput(PathBuf),
 }
 
 /// Why a step did not end as it should.
@@ -162,8 +165,15 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report, Dem
         let (major, minor) = (registered.ndis_version >> 16, registered.ndis_version & 0xffff);
         observer.note(&format!("DriverEntry registered an NDIS {major}.{minor} miniport"));
     }
-    let mut files = WireFiles::create(&options.output)?;
-    let outcome = carry(&lab, &driver, judged, options, &mut files, &mut report, observer);
+    let mut files = match WireFiles::create(options.input.as_deref(), &options.output) {
+        Ok(files) => files,
+        Err(error) => {
+            // Nothing was tried, so nothing is judged either.
+            let _ = driver.unload();
+            return Err(error);
+        }
+    };
+    let outcome = carry(&driver, judged, options, &mut files, &mut report, observer);
     match outcome {
         Ok(()) => {}
         Err(StepError::NotOffered(what)) => return Err(DemoError::NotOffered(report.driver, what)),
@@ -189,15 +199,13 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report, Dem
 
 /// Everything between DriverEntry and DriverUnload.
 fn carry(
-    lab: &Lab,
-    driver: &ndis_lab::Driver,
+    driver: &Driver,
     judged: Judged,
     options: &Options,
     files: &mut WireFiles,
     report: &mut Report,
     observer: &mut dyn Observer,
 ) -> Result<(), StepError> {
-    let _ = lab;
     let mut random = fastrand::Rng::with_seed(options.seed);
 
     observer.step("start two adapters and a monitor on one Ethernet segment");
@@ -219,7 +227,10 @@ fn carry(
     report.checksums_filled = checksums_filled;
     files.esp_sa(sas.iter().map(|sa| &sa.parameters))?;
     let mut associations = Associations::add(&stations, sas, &mut random, report)?;
-    observer.note(&show::associations(report));
+    observer.note(&format!(
+        "{} SAs on each adapter; each is outbound on one and inbound on the other",
+        report.associations.len()
+    ));
 
     observer.step(&format!("carry {} packets", packets.len()));
     traffic::carry(&stations, &mut associations, &packets, files, &mut random, report, observer)?;
@@ -227,6 +238,8 @@ fn carry(
         "{} packets came out at the other adapter as they went in; {} failed",
         report.traffic.delivered, report.traffic.failed
     ));
+    observer.note(&show::associations(report));
+    probes::statistics(&stations, report)?;
     probes::forgeries(&stations, &mut associations, files, report)?;
 
     observer.step("delete the security associations with linked lists, and use a stale handle");

@@ -1,18 +1,59 @@
 //! What must not work: forged and replayed packets, and the use of SAs that are gone.
 
-use ndis_lab::LabError;
+use std::mem::offset_of;
+
 use ndis_lab::adapter::receive::Received;
 use ndis_lab::adapter::send::{SendNbl, SendOptions};
 use ndis_lab::transport::{ReceiveFault, ethernet};
-use ndis_sys::{CRYPTO_TRANSPORT_ESP_AUTH_FAILED, NDIS_STATUS_FAILURE};
+use ndis_lab::{LabError, Oid};
+use ndis_sys::{
+    CRYPTO_TRANSPORT_ESP_AUTH_FAILED, NDIS_STATISTICS_INFO, NDIS_STATUS_FAILURE, OID_GEN_STATISTICS,
+};
 
 use super::StepError;
 use super::associations::Associations;
 use super::plan::{PlannedPacket, Station};
-use super::report::Report;
+use super::report::{Association, Report};
 use super::stations::{SILENCE, Stations};
 use super::traffic::{indicated, offloaded};
 use super::wire::WireFiles;
+
+/// Compares the adapters' own counters with what was sent and received.
+pub(super) fn statistics(stations: &Stations, report: &mut Report) -> Result<(), StepError> {
+    let mut seen = Vec::new();
+    let mut wrong = Vec::new();
+    for station in Station::BOTH {
+        let outcome = stations
+            .adapter(station)
+            .oid(Oid::query(OID_GEN_STATISTICS, size_of::<NDIS_STATISTICS_INFO>()))?;
+        let counter = |at: usize| {
+            outcome.answer().get(at..).and_then(<[u8]>::first_chunk).map(|bytes| u64::from_le_bytes(*bytes))
+        };
+        let carried = |of: fn(&Association) -> u8| -> u64 {
+            report.associations.iter().filter(|sa| of(sa) == station.number()).map(|sa| sa.packets).sum()
+        };
+        let pairs = [
+            ("sent", offset_of!(NDIS_STATISTICS_INFO, ifHCOutUcastPkts), carried(|sa| sa.sender)),
+            ("received", offset_of!(NDIS_STATISTICS_INFO, ifHCInUcastPkts), carried(|sa| sa.receiver)),
+        ];
+        for (what, at, expected) in pairs {
+            let number = station.number();
+            let text = match counter(at) {
+                Some(count) => format!("adapter {number} {what} {count}"),
+                None => format!("adapter {number} does not say what it {what}"),
+            };
+            if counter(at) != Some(expected) {
+                wrong.push(format!("{text}, {expected} expected"));
+            }
+            seen.push(text);
+        }
+    }
+    report.check(
+        "the adapters' statistics count every packet once",
+        if wrong.is_empty() { Ok(seen.join(", ")) } else { Err(wrong.join(", ")) },
+    );
+    Ok(())
+}
 
 /// Injects damaged and repeated frames on the wire, where an attacker would.
 pub(super) fn forgeries(

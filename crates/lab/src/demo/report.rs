@@ -73,6 +73,13 @@ pub enum Value {
     Text(String),
     /// The names of the bits that are set.
     Names(Vec<String>),
+    /// The names of all bits of a group.
+    Bits {
+        /// Those that are set.
+        set: Vec<String>,
+        /// Those that are clear.
+        clear: Vec<String>,
+    },
 }
 
 /// One security association.

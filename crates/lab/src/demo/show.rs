@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::report::{Report, Section, Value};
 
-/// Columns of name and value side by side.
+/// Columns of name and value side by side; rows with many words have one.
 const SIDE_BY_SIDE: usize = 2;
 const WIDTH: u16 = 118;
 
@@ -22,7 +22,9 @@ fn table() -> Table {
 /// One section of what the driver advertised.
 pub fn section(section: &Section) -> String {
     let mut table = table();
-    let height = section.rows.len().div_ceil(SIDE_BY_SIDE).max(1);
+    let wordy = section.rows.iter().any(|row| matches!(row.value, Value::Bits { .. }));
+    let columns = if wordy { 1 } else { SIDE_BY_SIDE };
+    let height = section.rows.len().div_ceil(columns).max(1);
     for line in 0..height {
         let cells = section
             .rows
@@ -31,7 +33,7 @@ pub fn section(section: &Section) -> String {
             .step_by(height)
             .flat_map(|row| [row.name.clone(), text(&row.value)]);
         let mut cells: Vec<String> = cells.collect();
-        cells.resize(SIDE_BY_SIDE * 2, String::new());
+        cells.resize(columns * 2, String::new());
         table.add_row(cells);
     }
     format!("{}\n{table}", section.title)
@@ -45,6 +47,9 @@ fn text(value: &Value) -> String {
         Value::Text(text) => text.clone(),
         Value::Names(names) if names.is_empty() => "-".into(),
         Value::Names(names) => names.join(", "),
+        Value::Bits { set, clear } if set.is_empty() => format!("none of {}", clear.join(", ")),
+        Value::Bits { set, clear } if clear.is_empty() => set.join(", "),
+        Value::Bits { set, clear } => format!("{}; not {}", set.join(", "), clear.join(", ")),
     }
 }
 

@@ -17,7 +17,7 @@ use super::stations::Stations;
 use super::wire::WireFiles;
 use super::{Observer, StepError, protocol_name};
 
-/// NBLs in one call of the send handler.
+/// Packets in one call of the send handler.
 const CHAIN: usize = 32;
 /// What stays in clear at the start of an ESP packet: IP header, SPI, sequence number and IV.
 const CLEAR: usize = 20 + 8 + IV_LENGTH;
@@ -110,21 +110,32 @@ fn carry_chain<'a>(
     report: &mut Report,
 ) -> Result<Carried<'a>, StepError> {
     let mut packets = Vec::with_capacity(chain.len());
-    let mut lists = Vec::with_capacity(chain.len());
+    let mut lists: Vec<SendNbl> = Vec::with_capacity(chain.len());
+    // The number of each packet's list.
+    let mut list_of = Vec::with_capacity(chain.len());
     for planned in chain {
         let framed = associations.outbound[planned.sa].frame(&planned.packet).map_err(|error| {
             StepError::Driver(format!("packet {} of the capture: {error}", planned.number))
         })?;
         let frame = ethernet(Stations::address(station.other()), Stations::address(station), &framed.packet);
-        lists.push(offloaded(&framed, SendNbl::frames([split(random, frame.clone())])));
+        let buffer = split(random, frame.clone());
+        // NET_BUFFERs of one list share its out-of-band data, so they are of one SA and padded alike.
+        let alike = packets.last().is_some_and(|last: &OnItsWay<'_>| {
+            (last.framed.handle, last.framed.header) == (framed.handle, framed.header)
+        });
+        match lists.last_mut() {
+            Some(list) if alike && random.bool() => list.frames.push(buffer),
+            _ => lists.push(offloaded(&framed, SendNbl::frames([buffer]))),
+        }
+        list_of.push(lists.len() - 1);
         packets.push(OnItsWay { planned, framed, frame });
     }
     let options = if random.bool() { SendOptions::dispatch() } else { SendOptions::default() };
     let start = Instant::now();
     let outcomes = stations.send(station, &lists, options)?;
-    report.traffic.sent += lists.len() as u64;
-    for (packet, outcome) in packets.iter().zip(&outcomes) {
-        if !outcome.is_success() {
+    report.traffic.sent += chain.len() as u64;
+    for (packet, list) in packets.iter().zip(list_of) {
+        if let Some(outcome) = outcomes.get(list).filter(|outcome| !outcome.is_success()) {
             let status = outcome.status.cast_unsigned();
             return Err(StepError::Driver(format!(
                 "packet {} of the capture: the send ended with {status:#010x}",

@@ -29,8 +29,14 @@ pub(super) struct WireFiles {
 }
 
 impl WireFiles {
-    /// Creates the capture.
-    pub(super) fn create(path: &Path) -> Result<Self, DemoError> {
+    /// Creates the capture, unless it would take the place of the input.
+    pub(super) fn create(input: Option<&Path>, path: &Path) -> Result<Self, DemoError> {
+        let real = |path: &Path| path.canonicalize().ok();
+        if let Some(input) = input
+            && real(path).is_some_and(|output| Some(output) == real(input))
+        {
+            return Err(DemoError::OutputIsInput(path.to_owned()));
+        }
         let output = |error| DemoError::Output(path.to_owned(), error);
         let file = BufWriter::new(File::create(path).map_err(output)?);
         let mut capture =
