@@ -7,6 +7,8 @@ mod node;
 mod oob;
 mod request;
 mod sa;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use delete::{DeleteSaHandles, DeleteSaList};

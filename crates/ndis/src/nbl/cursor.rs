@@ -167,3 +167,181 @@ impl<'a> Iterator for NetBuffers<'a> {
         Some(unsafe { NetBuffer::from_raw(raw) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    use ndis_sys::{KPROCESSOR_MODE, MEMORY_CACHING_TYPE, PVOID, ndis_fn};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    ndis_fn! {
+        /// Maps an MDL to its StartVa: null is the failure.
+        #[unsafe(no_mangle)]
+        unsafe extern fn MmMapLockedPagesSpecifyCache(mdl: *mut MDL, mode: KPROCESSOR_MODE, cache: MEMORY_CACHING_TYPE, address: PVOID, bugcheck: ULONG, priority: ULONG) -> PVOID {
+            assert_eq!((mode, cache, bugcheck), (KernelMode, MmCached, 0));
+            assert!(address.is_null());
+            assert_eq!(priority, 0x4000_0010, "normal priority, no execute");
+            // SAFETY: the tests pass their own MDLs.
+            unsafe { (*mdl).StartVa }
+        }
+    }
+
+    /// A frame over MDLs, each with memory of its own, so that a read beyond one would not hit the next.
+    struct Frame {
+        buffer: Box<NET_BUFFER>,
+        mdls: Vec<Box<MDL>>,
+        memory: Vec<Box<[u8]>>,
+    }
+
+    impl Frame {
+        /// `offset` bytes of 0xEE, then `bytes`, then `tail` of 0xEE, cut at `cuts` (made ascending).
+        fn new(bytes: &[u8], offset: usize, tail: usize, cuts: &[usize]) -> Self {
+            let mut all = std::vec![0xEE; offset];
+            all.extend_from_slice(bytes);
+            all.resize(all.len() + tail, 0xEE);
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (all.len() + 1)).collect();
+            cuts.sort_unstable();
+            cuts.push(all.len());
+            let mut from = 0;
+            let memory: Vec<Box<[u8]>> = cuts
+                .into_iter()
+                .map(|to| {
+                    let piece = all[from..to].into();
+                    from = to;
+                    piece
+                })
+                .collect();
+            let mut frame = Self { buffer: Box::new(NET_BUFFER::zeroed()), mdls: Vec::new(), memory };
+            for piece in &mut frame.memory {
+                let mut mdl = Box::new(MDL::zeroed());
+                mdl.ByteCount = u32::try_from(piece.len()).unwrap();
+                mdl.MdlFlags = MDL_MAPPED_TO_SYSTEM_VA;
+                mdl.MappedSystemVa = piece.as_mut_ptr().cast();
+                frame.mdls.push(mdl);
+            }
+            for index in (1..frame.mdls.len()).rev() {
+                let next: *mut MDL = &raw mut *frame.mdls[index];
+                frame.mdls[index - 1].Next = next;
+            }
+            frame.buffer.DataLength = u32::try_from(bytes.len()).unwrap();
+            frame.buffer.MdlChain = &raw mut *frame.mdls[0];
+            frame.buffer.CurrentMdl = frame.buffer.MdlChain;
+            frame.buffer.CurrentMdlOffset = u32::try_from(offset).unwrap();
+            frame
+        }
+
+        fn net_buffer(&self) -> NetBuffer<'_> {
+            // SAFETY: buffer and chain live as long as the frame, which the result borrows.
+            unsafe { NetBuffer::from_raw(NonNull::from(&*self.buffer)) }
+        }
+    }
+
+    const BYTES: [u8; 7] = [10, 11, 12, 13, 14, 15, 16];
+
+    #[test]
+    fn every_split_into_up_to_four_mdls_gives_the_frame() {
+        for offset in 0..3 {
+            for tail in 0..3 {
+                let end = offset + BYTES.len() + tail;
+                for first in 0..=end {
+                    for second in first..=end {
+                        for third in second..=end {
+                            let frame = Frame::new(&BYTES, offset, tail, &[first, second, third]);
+                            let mut copy = [0; 9];
+                            assert_eq!(frame.net_buffer().copy_to(&mut copy), Ok(7));
+                            assert_eq!(
+                                copy,
+                                [10, 11, 12, 13, 14, 15, 16, 0, 0],
+                                "{offset} {first} {second} {third}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_range_of_every_split(
+            bytes in prop::collection::vec(any::<u8>(), 0..80),
+            offset in 0..20_usize,
+            tail in 0..20_usize,
+            cuts in prop::collection::vec(0..200_usize, 0..6),
+            from in 0..100_usize,
+            length in 0..100_usize,
+        ) {
+            let frame = Frame::new(&bytes, offset, tail, &cuts);
+            let mut copy = std::vec![0; length];
+            let result = frame.net_buffer().copy_at(from, &mut copy);
+            match bytes.get(from..from + length) {
+                Some(expected) => {
+                    prop_assert_eq!(result, Ok(()));
+                    prop_assert_eq!(copy, expected);
+                }
+                None => {
+                    prop_assert_eq!(result, Err(CopyError::TooShort));
+                    prop_assert!(copy.iter().all(|&byte| byte == 0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_destination_is_left_alone() {
+        let frame = Frame::new(&BYTES, 0, 0, &[3]);
+        for length in 0..BYTES.len() {
+            let mut copy = [0; 7];
+            assert_eq!(frame.net_buffer().copy_to(&mut copy[..length]), Err(CopyError::TooShort));
+            assert_eq!(copy, [0; 7]);
+        }
+        assert_eq!(frame.net_buffer().copy_at(usize::MAX, &mut [0]), Err(CopyError::TooShort));
+    }
+
+    #[test]
+    fn a_chain_shorter_than_the_frame_is_noticed() {
+        for (length, offset) in [(8, 0), (7, 1), (1, 7), (1, 100)] {
+            let mut frame = Frame::new(&BYTES, 0, 0, &[2, 5]);
+            frame.buffer.DataLength = length;
+            frame.buffer.CurrentMdlOffset = offset;
+            assert_eq!(frame.net_buffer().copy_to(&mut [0; 8]), Err(CopyError::Chain), "{length} {offset}");
+        }
+        let mut frame = Frame::new(&BYTES, 0, 0, &[]);
+        frame.buffer.CurrentMdl = ptr::null_mut();
+        assert_eq!(frame.net_buffer().copy_to(&mut [0; 7]), Err(CopyError::Chain));
+        frame.buffer.DataLength = 0;
+        assert_eq!(frame.net_buffer().copy_to(&mut []), Ok(0));
+    }
+
+    #[test]
+    fn mdls_are_mapped_when_needed_and_only_then() {
+        let mut frame = Frame::new(&BYTES, 0, 0, &[3, 3]);
+        frame.mdls[2].MdlFlags = 0;
+        frame.mdls[2].StartVa = frame.mdls[2].MappedSystemVa;
+        frame.mdls[2].MappedSystemVa = ptr::null_mut();
+        frame.mdls[1].MdlFlags = 0; // empty: never mapped, its StartVa is null
+        let mut copy = [0; 7];
+        assert_eq!(frame.net_buffer().copy_to(&mut copy), Ok(7));
+        assert_eq!(copy, BYTES);
+        frame.mdls[2].StartVa = ptr::null_mut();
+        assert_eq!(frame.net_buffer().copy_to(&mut copy), Err(CopyError::Mapping));
+        assert_eq!(frame.net_buffer().copy_at(0, &mut copy[..3]), Ok(()), "the first MDL is mapped");
+    }
+
+    #[test]
+    fn frames_of_a_list_come_in_order() {
+        let mut second = Frame::new(&BYTES[..3], 0, 0, &[]);
+        let mut first = Frame::new(&BYTES, 0, 0, &[]);
+        first.buffer.Next = &raw mut *second.buffer;
+        // SAFETY: both buffers live to the end of the test.
+        let lengths: Vec<_> =
+            unsafe { NetBuffers::new(&raw mut *first.buffer) }.map(|frame| frame.len()).collect();
+        assert_eq!(lengths, [7, 3]);
+    }
+}
