@@ -84,7 +84,6 @@ pub(crate) struct DriverCore {
     registry_path: Box<UNICODE_STRING>,
     _path: Box<[u16]>,
     pub(crate) registration: Mutex<Option<Registration>>,
-    pub(crate) deregistered: AtomicU32,
     image: Option<Image>,
     // Last: the next native driver may start only when everything above is gone.
     _native: Option<NativeGuard>,
@@ -141,7 +140,6 @@ impl DriverCore {
             registry_path: Box::new(string),
             _path: path,
             registration: Mutex::new(None),
-            deregistered: AtomicU32::new(0),
             image,
             _native: native,
         })

@@ -24,8 +24,9 @@ pub struct BugCheck {
 
 impl fmt::Display for BugCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d] = self.parameters;
-        write!(f, "bugcheck {:#x} ({a:#x}, {b:#x}, {c:#x}, {d:#x}): {}", self.code, self.detail)?;
+        let [first, second, third, fourth] = self.parameters;
+        let code = self.code;
+        write!(f, "bugcheck {code:#x} ({first:#x}, {second:#x}, {third:#x}, {fourth:#x}): {}", self.detail)?;
         match (self.function, self.handler) {
             (Some(function), Some(handler)) => write!(f, "; in {function}, called by {handler}")?,
             (Some(name), None) | (None, Some(name)) => write!(f, "; in {name}")?,

@@ -278,7 +278,7 @@ impl Machine {
 
     pub(crate) fn create_list_pool(&self, parameters: PoolParameters, adapter: Option<AdapterId>) -> usize {
         let handle = self.handle(HandleKind::ListPool);
-        let pool = Pool { parameters, outstanding: 0, adapter, origin: self.origin() };
+        let pool = Pool { parameters, outstanding: 0, adapter, origin: Origin::here() };
         self.packets.0.lock().list_pools.insert(handle, pool);
         handle
     }
@@ -286,7 +286,7 @@ impl Machine {
     pub(crate) fn create_buffer_pool(&self, data_size: u32, adapter: Option<AdapterId>) -> usize {
         let handle = self.handle(HandleKind::BufferPool);
         let parameters = PoolParameters { allocate_buffer: true, context_size: 0, data_size };
-        let pool = Pool { parameters, outstanding: 0, adapter, origin: self.origin() };
+        let pool = Pool { parameters, outstanding: 0, adapter, origin: Origin::here() };
         self.packets.0.lock().buffer_pools.insert(handle, pool);
         handle
     }
@@ -362,7 +362,7 @@ impl Machine {
                 Err(()) => return null,
             }
         }
-        let origin = self.origin();
+        let origin = Origin::here();
         let mut tables = self.packets.0.lock();
         if let Some(pool) = tables.list_pools.get_mut(&pool) {
             pool.outstanding += 1;
@@ -406,14 +406,11 @@ impl Machine {
             (*buffer).MdlChain = chain;
             (*buffer).DataOffset = offset;
             (*buffer).DataLength = u32::try_from(length).unwrap_or(u32::MAX);
-            match locate(chain, offset) {
-                Some((mdl, within)) => {
-                    (*buffer).CurrentMdl = mdl;
-                    (*buffer).CurrentMdlOffset = within;
-                }
-                None => {
-                    self.violate(rules::MDL_CHAIN, format!("DataOffset {offset} lies behind the MDL chain"))
-                }
+            if let Some((mdl, within)) = locate(chain, offset) {
+                (*buffer).CurrentMdl = mdl;
+                (*buffer).CurrentMdlOffset = within;
+            } else {
+                self.violate(rules::MDL_CHAIN, format!("DataOffset {offset} lies behind the MDL chain"));
             }
         }
         Ok(attached)
@@ -487,7 +484,7 @@ impl Machine {
         else {
             return null;
         };
-        let record = BufferRecord { memory: Some(memory), pool, data, origin: self.origin() };
+        let record = BufferRecord { memory: Some(memory), pool, data, origin: Origin::here() };
         let mut tables = self.packets.0.lock();
         if let Some(pool) = tables.buffer_pools.get_mut(&pool) {
             pool.outstanding += 1;
@@ -536,7 +533,7 @@ impl Machine {
         let mdl: *mut MDL = memory.at(0);
         // SAFETY: the memory holds an MDL.
         unsafe { write_mdl(mdl, address, length, mapped) };
-        let record = MdlRecord { memory, address, by, origin: self.origin() };
+        let record = MdlRecord { memory, address, by, origin: Origin::here() };
         self.packets.0.lock().mdls.insert(mdl as usize, record);
         mdl
     }

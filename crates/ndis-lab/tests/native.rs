@@ -21,7 +21,7 @@ fn lab() -> Lab {
 
 fn frame(length: usize) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
-    frame.extend((14..length).map(|i| (i % 251) as u8));
+    frame.extend((0..251).cycle().skip(14).take(length - 14));
     frame
 }
 

@@ -24,17 +24,16 @@ pub struct Status {
 impl Status {
     /// The buffer as NDIS_OFFLOAD, for a `TASK_OFFLOAD_…` indication.
     pub fn offload(&self) -> Option<NDIS_OFFLOAD> {
-        // SAFETY: read_offload reads at least a header, and then what a known revision has; both
-        // were compared with the buffer.
+        if self.buffer.len() < ndis_sys::NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_1.into() {
+            return None;
+        }
+        let mut whole = NDIS_OFFLOAD::default();
+        let len = self.buffer.len().min(size_of::<NDIS_OFFLOAD>());
+        // SAFETY: `whole` is `len` bytes at least, and any bytes are a value of its numbers; then it
+        // holds whatever revision of the structure its header may name.
         unsafe {
-            let pointer = self.buffer.as_ptr().cast::<NDIS_OFFLOAD>();
-            if self.buffer.len() < ndis_sys::NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_1.into() {
-                return None;
-            }
-            let mut whole = [0_u8; size_of::<NDIS_OFFLOAD>()];
-            let len = self.buffer.len().min(whole.len());
-            whole[..len].copy_from_slice(std::slice::from_raw_parts(pointer.cast(), len));
-            attributes::read_offload(whole.as_ptr().cast(), 0).ok()
+            std::ptr::copy_nonoverlapping(self.buffer.as_ptr(), (&raw mut whole).cast(), len);
+            attributes::read_offload(&raw const whole, 0).ok()
         }
     }
 }
@@ -130,9 +129,8 @@ impl Machine {
         let mut buffer = vec![0_u8; size];
         if size > 0 {
             // SAFETY: the caller vouches for the buffer; it is not NULL.
-            unsafe {
-                std::ptr::copy_nonoverlapping(indication.StatusBuffer.cast(), buffer.as_mut_ptr(), size)
-            };
+            let source = unsafe { std::slice::from_raw_parts(indication.StatusBuffer.cast::<u8>(), size) };
+            buffer.copy_from_slice(source);
         }
         if adapter.context() == 0 {
             self.violate_for(

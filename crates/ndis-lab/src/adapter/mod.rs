@@ -75,8 +75,8 @@ impl AdapterConfig {
     /// Sets the keyword `NetworkAddress`.
     #[must_use]
     pub fn network_address(self, address: [u8; 6]) -> Self {
-        let text: String = address.iter().map(|byte| format!("{byte:02X}")).collect();
-        self.keyword("NetworkAddress", text)
+        let number = address.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        self.keyword("NetworkAddress", format!("{number:012X}"))
     }
 }
 

@@ -325,27 +325,26 @@ impl PendingOid {
         let memory = Memory::zeroed(size_of::<NDIS_OID_REQUEST>()).ok_or(no_memory)?;
         let length = request.raw.as_ref().map_or(request.input.len().max(request.output), |raw| raw.length);
         let bytes = u32::try_from(length).map_err(|_| LabError::Invalid("the buffer is too long"))?;
-        let (buffer, start) = match &request.raw {
-            Some(raw) => (None, raw.address),
-            None => {
-                let total = length + 2 * GUARD + 8;
-                let buffer = Memory::zeroed(total).ok_or(LabError::Invalid("the host has no memory left"))?;
-                let start = buffer.address() + GUARD + request.misalign;
-                // SAFETY: all of it lies within the buffer that was just made.
-                unsafe {
-                    std::ptr::write_bytes(buffer.address() as *mut u8, GUARD_BYTE, total);
-                    std::ptr::write_bytes(start as *mut u8, UNWRITTEN, length);
-                    std::ptr::copy_nonoverlapping(
-                        request.input.as_ptr(),
-                        start as *mut u8,
-                        request.input.len(),
-                    );
-                }
-                (Some(buffer), start)
+        let (buffer, start) = if let Some(raw) = &request.raw {
+            (None, raw.address)
+        } else {
+            let total = length + 2 * GUARD + 8;
+            let buffer = Memory::zeroed(total).ok_or(LabError::Invalid("the host has no memory left"))?;
+            let start = buffer.address() + GUARD + request.misalign;
+            // SAFETY: all of it lies within the buffer that was just made.
+            unsafe {
+                std::ptr::write_bytes(buffer.address() as *mut u8, GUARD_BYTE, total);
+                std::ptr::write_bytes(start as *mut u8, UNWRITTEN, length);
+                std::ptr::copy_nonoverlapping(request.input.as_ptr(), start as *mut u8, request.input.len());
             }
+            (Some(buffer), start)
         };
         let pointer =
             if length == 0 && request.raw.is_none() { std::ptr::null_mut() } else { start as PVOID };
+        // Neither is longer than the whole, whose length fits; a raw buffer is both.
+        let part = |length: usize| {
+            if request.raw.is_some() { bytes } else { u32::try_from(length).unwrap_or(bytes) }
+        };
         let data = match request.kind {
             OidKind::Query | OidKind::QueryStatistics => NDIS_OID_REQUEST_DATA {
                 QUERY_INFORMATION: NDIS_OID_REQUEST_QUERY {
@@ -369,9 +368,8 @@ impl PendingOid {
                 METHOD_INFORMATION: NDIS_OID_REQUEST_METHOD {
                     Oid: request.oid,
                     InformationBuffer: pointer,
-                    InputBufferLength: request.raw.as_ref().map_or(request.input.len(), |raw| raw.length)
-                        as u32,
-                    OutputBufferLength: request.raw.as_ref().map_or(request.output, |raw| raw.length) as u32,
+                    InputBufferLength: part(request.input.len()),
+                    OutputBufferLength: part(request.output),
                     MethodId: request.method_id,
                     BytesWritten: 0,
                     BytesRead: 0,
@@ -434,7 +432,7 @@ impl PendingOid {
         }
     }
 
-    fn violate(&self, rule: &'static rules::Rule, detail: String) {
+    fn violate(&self, rule: &'static rules::Rule, detail: impl std::fmt::Display) {
         let oid = self.request.oid;
         let kind = self.request.kind;
         self.adapter.machine.violate_for(
@@ -506,7 +504,7 @@ impl PendingOid {
     pub fn finish(mut self) -> Result<OidOutcome, LabError> {
         let Phase::Done(status) = self.phase() else {
             let name = if self.request.direct { "a direct OID request" } else { "an OID request" };
-            self.violate(rules::OID_TIMEOUT, "it is neither completed nor ended by its cancellation".into());
+            self.violate(rules::OID_TIMEOUT, "it is neither completed nor ended by its cancellation");
             return Err(LabError::Timeout(name));
         };
         self.end_turn();

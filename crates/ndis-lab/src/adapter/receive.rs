@@ -66,7 +66,7 @@ pub enum ReturnPolicy {
 }
 
 #[derive(Default)]
-struct State_ {
+struct Queues {
     policy: ReturnPolicy,
     sink: Option<Arc<dyn ReceiveSink>>,
     queue: VecDeque<Received>,
@@ -81,7 +81,7 @@ struct State_ {
 }
 
 #[derive(Default)]
-pub(crate) struct Receives(Mutex<State_>);
+pub(crate) struct Receives(Mutex<Queues>);
 
 impl Receives {
     /// Lists that the driver indicated and has not got back.
@@ -267,7 +267,7 @@ impl Machine {
             lists.push(list as usize);
             // SAFETY: the list is in the table of live ones, and now NDIS owns it.
             unsafe {
-                if let Some(frame) = self.copy_list(adapter, list, flags) {
+                if let Some(frame) = self.copy_list(adapter, list) {
                     let oob = (*list).NetBufferListInfo.map(|slot| slot as usize);
                     let nbl_flags = (*list).NblFlags;
                     frames.push(Received { frame, oob, nbl_flags, flags, port, indication });
@@ -321,9 +321,8 @@ impl Machine {
     fn check_indication(&self, adapter: &AdapterCore, chain: *mut NET_BUFFER_LIST, port: u32, flags: u32) {
         let state = adapter.state();
         let allowed = match state {
-            State::Running | State::Restarting => true,
-            // A call that was in progress when the pause began may end.
-            State::Pausing => true,
+            // In Pausing, a call that was in progress when the pause began may end.
+            State::Running | State::Restarting | State::Pausing => true,
             State::Halted | State::Initializing | State::Paused => false,
         };
         if !allowed {
@@ -362,12 +361,7 @@ impl Machine {
     ///
     /// # Safety
     /// The list lives; its buffers and MDLs are checked here before they are followed.
-    unsafe fn copy_list(
-        &self,
-        adapter: &AdapterCore,
-        list: *mut NET_BUFFER_LIST,
-        flags: u32,
-    ) -> Option<Vec<u8>> {
+    unsafe fn copy_list(&self, adapter: &AdapterCore, list: *mut NET_BUFFER_LIST) -> Option<Vec<u8>> {
         // SAFETY: the caller vouches for the list.
         let (source, status, nbl_flags, buffer) =
             unsafe { ((*list).SourceHandle, (*list).Status, (*list).NblFlags, (*list).FirstNetBuffer) };
@@ -414,17 +408,12 @@ impl Machine {
             );
         }
         // SAFETY: as above.
-        unsafe { self.copy_frame(adapter, buffer, flags) }
+        unsafe { self.copy_frame(adapter, buffer) }
     }
 
     /// # Safety
     /// The buffer lives.
-    unsafe fn copy_frame(
-        &self,
-        adapter: &AdapterCore,
-        buffer: *mut NET_BUFFER,
-        _flags: u32,
-    ) -> Option<Vec<u8>> {
+    unsafe fn copy_frame(&self, adapter: &AdapterCore, buffer: *mut NET_BUFFER) -> Option<Vec<u8>> {
         // SAFETY: the caller vouches for the buffer; each MDL is looked up before it is read.
         unsafe {
             let mut mdl = (*buffer).MdlChain;

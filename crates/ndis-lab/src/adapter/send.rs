@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ndis_sys::{
-    MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MaxNetBufferListInfo,
-    NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL, NDIS_SEND_COMPLETE_FLAGS_SINGLE_QUEUE,
-    NDIS_SEND_COMPLETE_FLAGS_SWITCH_SINGLE_SOURCE, NDIS_SEND_FLAGS_DISPATCH_LEVEL, NET_BUFFER,
-    NET_BUFFER_LIST, NetBufferListCancelId, PVOID, TcpLargeSendNetBufferListInfo,
+    MDL, MDL_PAGES_LOCKED, MaxNetBufferListInfo, NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL,
+    NDIS_SEND_COMPLETE_FLAGS_SINGLE_QUEUE, NDIS_SEND_COMPLETE_FLAGS_SWITCH_SINGLE_SOURCE,
+    NDIS_SEND_FLAGS_DISPATCH_LEVEL, NET_BUFFER, NET_BUFFER_LIST, NetBufferListCancelId, PVOID,
+    TcpLargeSendNetBufferListInfo,
 };
 use parking_lot::Mutex;
 
@@ -473,6 +473,27 @@ fn is_send_status(status: i32) -> bool {
     .contains(&status)
 }
 
+/// Keeps a completed list for a while, poisoned.
+fn retire_send(adapter: &AdapterCore, built: Built) {
+    let mut mdls = adapter.sends.mdls.lock();
+    for (mdl, _) in built.frames.iter().flat_map(|frame| &frame.mdls) {
+        mdls.remove(&mdl.address());
+    }
+    drop(mdls);
+    // From here on the driver has no business with it.
+    built.list.poison();
+    for frame in &built.frames {
+        frame.buffer.poison();
+        frame.data.poison();
+        frame.mdls.iter().for_each(|(mdl, _)| mdl.poison());
+    }
+    let mut kept = adapter.sends.kept.lock();
+    kept.push_back(built);
+    if kept.len() > KEPT {
+        kept.pop_front();
+    }
+}
+
 impl Machine {
     /// `NdisMSendNetBufferListsComplete`.
     ///
@@ -517,30 +538,10 @@ impl Machine {
             if let Some(outcome) = record.batch.outcomes.lock().get_mut(record.index) {
                 *outcome = Some(SendOutcome { status, oob });
             }
-            self.retire_send(adapter, record.built);
+            retire_send(adapter, record.built);
             list = next;
         }
         self.notify();
-    }
-
-    fn retire_send(&self, adapter: &AdapterCore, built: Built) {
-        let mut mdls = adapter.sends.mdls.lock();
-        for (mdl, _) in built.frames.iter().flat_map(|frame| &frame.mdls) {
-            mdls.remove(&mdl.address());
-        }
-        drop(mdls);
-        // From here on the driver has no business with it.
-        built.list.poison();
-        for frame in &built.frames {
-            frame.buffer.poison();
-            frame.data.poison();
-            frame.mdls.iter().for_each(|(mdl, _)| mdl.poison());
-        }
-        let mut kept = adapter.sends.kept.lock();
-        kept.push_back(built);
-        if kept.len() > KEPT {
-            kept.pop_front();
-        }
     }
 
     fn unknown_send(&self, adapter: &AdapterCore, list: usize) {
@@ -605,6 +606,5 @@ impl Machine {
                 );
             }
         }
-        let _ = MDL_MAPPED_TO_SYSTEM_VA;
     }
 }

@@ -27,7 +27,7 @@ unsafe extern "win64" fn memcpy(to: *mut c_void, from: *const c_void, len: usize
 
 unsafe extern "win64" fn memset(to: *mut c_void, value: i32, len: usize) -> *mut c_void {
     // SAFETY: the caller vouches for the range; the value is converted as C does.
-    unsafe { std::ptr::write_bytes(to.cast::<u8>(), (value & 0xff) as u8, len) };
+    unsafe { std::ptr::write_bytes(to.cast::<u8>(), value.to_le_bytes()[0], len) };
     to
 }
 

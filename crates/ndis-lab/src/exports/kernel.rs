@@ -1,5 +1,6 @@
 //! IRQL, processors, locks, DPCs, events, processor state and bugchecks of ntoskrnl.exe.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use ndis_sys::{
@@ -9,7 +10,7 @@ use ndis_sys::{
 };
 
 use super::exports;
-use crate::machine::{APC, DISPATCH, Machine, PASSIVE, Stopped, thread};
+use crate::machine::{APC, DISPATCH, Machine, thread};
 use crate::rules;
 
 /// `STATUS_TIMEOUT`.
@@ -50,10 +51,6 @@ impl Machine {
 /// Counts the processors, in group 0 or in all.
 fn processors(machine: &Machine, group: USHORT) -> ULONG {
     if group == 0 || group == ndis_sys::ALL_PROCESSOR_GROUPS { machine.options.processors } else { 0 }
-}
-
-fn set_event(machine: &Machine, event: *mut KEVENT, state: i32) -> Result<i32, Stopped> {
-    Ok(machine.set_signal(event as usize, state))
 }
 
 exports! { TABLE in "ntoskrnl.exe" {
@@ -130,7 +127,7 @@ exports! { TABLE in "ntoskrnl.exe" {
         // SAFETY: the caller owns the event, which nobody uses yet.
         unsafe {
             let header = &raw mut (*event).Header;
-            (*header).Type = kind as u8;
+            (*header).Type = u8::from(kind == ndis_sys::SynchronizationEvent);
             (*header).Signalling = 0;
             (*header).Size = 6;
             (*header).Reserved1 = 0;
@@ -143,15 +140,16 @@ exports! { TABLE in "ntoskrnl.exe" {
     }
 
     UP_TO_DISPATCH fn KeSetEvent(call, event: *mut KEVENT, _increment: KPRIORITY, _wait: u8) -> i32 {
-        set_event(call, event, 1)
+        Ok(call.set_signal(event as usize, 1))
     }
 
     UP_TO_DISPATCH fn KeResetEvent(call, event: *mut KEVENT) -> i32 {
-        set_event(call, event, 0)
+        Ok(call.set_signal(event as usize, 0))
     }
 
     UP_TO_DISPATCH fn KeClearEvent(call, event: *mut KEVENT) {
-        set_event(call, event, 0).map(|_| ())
+        call.set_signal(event as usize, 0);
+        Ok(())
     }
 
     UP_TO_DISPATCH fn KeReadStateEvent(_, event: *mut KEVENT) -> i32 {
@@ -192,7 +190,7 @@ exports! { TABLE in "ntoskrnl.exe" {
         let processor = thread::with(thread::Thread::processor);
         if !number.is_null() {
             // SAFETY: the caller's structure; not NULL.
-            unsafe { number.write(PROCESSOR_NUMBER { Group: 0, Number: processor as u8, Reserved: 0 }) };
+            unsafe { number.write(PROCESSOR_NUMBER { Group: 0, Number: u8::try_from(processor).unwrap_or(u8::MAX), Reserved: 0 }) };
         }
         Ok(processor)
     }
@@ -266,7 +264,7 @@ exports! { TABLE in "ntoskrnl.exe" {
                 length += 1;
             }
         }
-        let bytes = (length * 2) as u16;
+        let bytes = u16::try_from(length * 2).unwrap_or(0xfffc);
         let maximum = if source.is_null() { 0 } else { bytes + 2 };
         // SAFETY: the caller's structure.
         unsafe { destination.write(UNICODE_STRING { Length: bytes, MaximumLength: maximum, Buffer: source.cast_mut() }) };
@@ -318,11 +316,15 @@ unsafe fn debug_print(machine: &Machine, format: *const i8, args: &[usize]) {
             output.push_str(part);
             continue;
         };
+        let word = u32::try_from(*arg & 0xffff_ffff).unwrap_or(0);
         match part.as_bytes().get(at) {
-            Some(b'd' | b'i') => output.push_str(&((*arg & 0xffff_ffff) as i32).to_string()),
-            Some(b'u') => output.push_str(&(*arg as u32).to_string()),
-            Some(b'c') => output.push((*arg as u8).into()),
-            _ => output.push_str(&format!("{arg:#x}")),
+            Some(b'd' | b'i') => output.push_str(&word.cast_signed().to_string()),
+            Some(b'u') => output.push_str(&word.to_string()),
+            Some(b'c') => output.push(char::from_u32(word).unwrap_or('?')),
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(output, "{arg:#x}");
+            }
         }
         output.push_str(part.get(at + 1..).unwrap_or_default());
     }
@@ -330,5 +332,4 @@ unsafe fn debug_print(machine: &Machine, format: *const i8, args: &[usize]) {
     if lines.len() < 10_000 {
         lines.push(output);
     }
-    let _ = PASSIVE;
 }

@@ -9,7 +9,7 @@ use ndis_sys::{
 
 use super::exports;
 use crate::adapter::attributes::{self, CONFIGURATION_OBJECT};
-use crate::machine::{HandleKind, Machine};
+use crate::machine::{HandleKind, Machine, Origin};
 use crate::objects::{Configuration, Parameter, Value};
 use crate::rules;
 
@@ -36,6 +36,7 @@ fn utf16(text: &str) -> Vec<u16> {
     text.encode_utf16().collect()
 }
 
+#[allow(non_upper_case_globals)] // NdisParameter… are names of the WDK
 /// Makes what the driver sees of a value, or `None` if NDIS does not convert it.
 fn parameter(value: &Value, asked: NDIS_PARAMETER_TYPE) -> Option<Parameter> {
     let integer = |number: u32| {
@@ -81,7 +82,7 @@ fn network_address(text: &str) -> Option<Vec<u8>> {
     if digits.is_empty() || !digits.len().is_multiple_of(2) {
         return None;
     }
-    Some(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())
+    Some(digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).unwrap_or(0)).collect())
 }
 
 impl Machine {
@@ -115,7 +116,7 @@ exports! { TABLE in "ndis.sys" {
             keywords: adapter.keywords.lock().clone(),
             parameters: Vec::new(),
             addresses: Vec::new(),
-            origin: call.origin(),
+            origin: Origin::here(),
         };
         let number = call.handle(HandleKind::Configuration);
         call.objects.lock().configurations.insert(number, configuration);
@@ -187,7 +188,7 @@ exports! { TABLE in "ndis.sys" {
                 // SAFETY: the caller's variables; the bytes stay until the configuration closes.
                 unsafe {
                     address.write(bytes.as_ptr() as PVOID);
-                    length.write(bytes.len() as UINT);
+                    length.write(UINT::try_from(bytes.len()).unwrap_or(0));
                 }
                 configuration.addresses.push(bytes);
                 NDIS_STATUS_SUCCESS

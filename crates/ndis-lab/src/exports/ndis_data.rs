@@ -13,15 +13,12 @@ use crate::rules;
 
 /// The adapter for whose handle a pool is made; the driver's handle is allowed too.
 fn pool_owner(machine: &Machine, handle: NDIS_HANDLE) -> Result<Option<crate::adapter::AdapterId>, ()> {
-    match machine.owner_of(handle as usize) {
-        Some((adapter, _)) => Ok(adapter),
-        // NULL was allowed for drivers of NDIS 5 only.
-        None => {
-            machine
-                .violate(rules::HANDLE_UNKNOWN, format!("{handle:p} is no handle of an adapter or driver"));
-            Err(())
-        }
+    if let Some((adapter, _)) = machine.owner_of(handle as usize) {
+        return Ok(adapter);
     }
+    // NULL was allowed for drivers of NDIS 5 only.
+    machine.violate(rules::HANDLE_UNKNOWN, format!("{handle:p} is no handle of an adapter or driver"));
+    Err(())
 }
 
 /// NdisGetDataBuffer.
@@ -77,8 +74,8 @@ unsafe fn data_buffer(
         if storage.is_null() {
             return null;
         }
-        let mut done = 0_usize;
-        while done < needed as usize {
+        let (mut to, mut left) = (storage.cast::<u8>(), needed);
+        while left > 0 {
             if mdl.is_null() {
                 return null;
             }
@@ -86,13 +83,10 @@ unsafe fn data_buffer(
             if base.is_null() {
                 return null;
             }
-            let count = ((*mdl).ByteCount - within).min(needed - done as u32) as usize;
-            std::ptr::copy_nonoverlapping(
-                base.cast::<u8>().add(within as usize),
-                storage.cast::<u8>().add(done),
-                count,
-            );
-            done += count;
+            let count = ((*mdl).ByteCount - within).min(left);
+            std::ptr::copy_nonoverlapping(base.cast::<u8>().add(within as usize), to, count as usize);
+            to = to.add(count as usize);
+            left -= count;
             within = 0;
             mdl = (*mdl).Next;
         }

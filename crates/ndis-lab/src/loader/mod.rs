@@ -16,6 +16,8 @@ use region::Protection;
 const PAGE: u32 = 0x1000;
 /// No miniport comes near this; a header that asks for more is damaged or hostile.
 const MAX_IMAGE: u32 = 256 << 20;
+/// Tables that overlap could name imports without end.
+const MAX_IMPORTS: usize = 1 << 14;
 /// Offset of `SecurityCookie` in `IMAGE_LOAD_CONFIG_DIRECTORY64`.
 const LOAD_CONFIG_COOKIE: u32 = 88;
 
@@ -435,6 +437,9 @@ fn bind(
                 None => missing.push(MissingImport { module: module.clone(), name: name.clone() }),
             }
             imports.push(ImportedFunction { module: module.clone(), name });
+            if imports.len() > MAX_IMPORTS {
+                return Err(damaged("more imports than functions exist"));
+            }
             slot = slot.checked_add(8).ok_or_else(|| damaged("import slots"))?;
         }
     }

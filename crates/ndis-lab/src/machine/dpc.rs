@@ -169,7 +169,7 @@ impl Machine {
         let fresh = !queued.contains_key(&(dpc as usize));
         if fresh {
             let context = thread::with(super::Thread::context);
-            queued.insert(dpc as usize, (context, self.origin()));
+            queued.insert(dpc as usize, (context, Origin::here()));
             // SAFETY: the DPC is not queued and the table is locked, so nobody else uses its fields.
             unsafe {
                 (*dpc).SystemArgument1 = arguments[0];

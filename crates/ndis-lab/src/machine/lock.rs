@@ -140,7 +140,7 @@ impl Machine {
     }
 
     pub(crate) fn create_rw_lock(&self, handle: usize) {
-        let lock = RwLock { readers: Vec::new(), writer: 0, origin: self.origin() };
+        let lock = RwLock { readers: Vec::new(), writer: 0, origin: Origin::here() };
         self.locks.rw.lock().insert(handle, lock);
     }
 

@@ -93,6 +93,21 @@ pub struct Origin {
     pub adapter: Option<crate::adapter::AdapterId>,
 }
 
+impl Origin {
+    /// What the calling thread does.
+    pub(crate) fn here() -> Self {
+        thread::with(|thread| {
+            let context = thread.context();
+            Self {
+                function: thread.function().unwrap_or_default(),
+                handler: context.handler.unwrap_or_default(),
+                driver: context.driver,
+                adapter: context.adapter,
+            }
+        })
+    }
+}
+
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "by {} in {}", self.function, self.handler)?;
@@ -326,18 +341,6 @@ impl Machine {
         hook(&point)
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        thread::with(|thread| {
-            let context = thread.context();
-            Origin {
-                function: thread.function().unwrap_or_default(),
-                handler: context.handler.unwrap_or_default(),
-                driver: context.driver,
-                adapter: context.adapter,
-            }
-        })
-    }
-
     pub(crate) fn adapter(&self, handle: usize) -> Option<Arc<AdapterCore>> {
         self.adapters.read().get(&handle).cloned()
     }
@@ -347,12 +350,11 @@ impl Machine {
         let found = self.adapter(handle as usize);
         if found.is_none() {
             let halted = self.objects.lock().halted.get(&(handle as usize)).copied();
-            match halted {
-                Some(id) => {
-                    self.violate(rules::HANDLE_AFTER_HALT, format!("{handle:p} was {id}, which is halted"))
-                }
-                None => self.violate(rules::HANDLE_UNKNOWN, format!("{handle:p} is no adapter's handle")),
-            }
+            let (rule, text) = halted.map_or_else(
+                || (rules::HANDLE_UNKNOWN, "is no adapter's handle".to_owned()),
+                |id| (rules::HANDLE_AFTER_HALT, format!("was {id}, which is halted")),
+            );
+            self.violate(rule, format!("{handle:p} {text}"));
         }
         found
     }

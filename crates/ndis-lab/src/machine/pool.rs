@@ -119,6 +119,9 @@ impl Drop for Block {
 /// Sees a block's last bytes before it is poisoned.
 pub(crate) type FreeHook = dyn Fn(&PoolBlock, &[u8]) + Send + Sync;
 
+/// A block and the offset of a byte that should not have been written.
+type Damage = (PoolBlock, isize);
+
 #[derive(Default)]
 struct Blocks {
     live: BTreeMap<usize, Block>,
@@ -154,10 +157,14 @@ impl Pool {
     }
 
     /// Blocks whose canaries are damaged, or that were written after they were freed.
-    fn damaged(&self) -> (Vec<(PoolBlock, isize)>, Vec<(PoolBlock, usize)>) {
+    fn damaged(&self) -> (Vec<Damage>, Vec<Damage>) {
         let blocks = self.blocks.lock();
         let overrun = blocks.live.values().filter_map(|b| Some((b.info.clone(), b.damage()?))).collect();
-        let used = blocks.quarantine.iter().filter_map(|b| Some((b.info.clone(), b.touched()?))).collect();
+        let used = blocks
+            .quarantine
+            .iter()
+            .filter_map(|b| Some((b.info.clone(), b.touched()?.cast_signed())))
+            .collect();
         (overrun, used)
     }
 }
@@ -195,7 +202,7 @@ impl Machine {
         if size > MAX_BLOCK || self.fault(size, tag) {
             return std::ptr::null_mut();
         }
-        let origin = self.origin();
+        let origin = Origin::here();
         let mut blocks = self.pool.blocks.lock();
         blocks.allocations += 1;
         let odd = blocks.allocations & 1 == 1;

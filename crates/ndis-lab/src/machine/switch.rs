@@ -134,6 +134,7 @@ mod tests {
         returned
     }
 
+    #[allow(clippy::many_single_char_names)]
     extern "win64" fn weigh(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64, h: u64) -> u64 {
         [a, b, c, d, e, f, g, h].iter().zip(1..).map(|(v, w)| v * w).sum()
     }
@@ -155,7 +156,7 @@ mod tests {
     }
 
     extern "win64" fn nested(depth: u64) -> u64 {
-        let held = vec![depth; 3];
+        let held: Vec<u64> = std::hint::black_box(vec![depth; 3]);
         let inner = enter(deep as *const () as usize, [depth, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(inner.stopped, 1);
         held.iter().sum()

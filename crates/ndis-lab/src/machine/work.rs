@@ -1,6 +1,6 @@
 //! Timers and work items: the threads of the system that call a driver by themselves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ struct Job {
 struct State {
     timers: AddressMap<Timer>,
     /// (due, handle): what fires next comes first.
-    schedule: BTreeMap<(Instant, usize), ()>,
+    schedule: BTreeSet<(Instant, usize)>,
     items: AddressMap<WorkItem>,
     jobs: VecDeque<Job>,
     timer_thread: bool,
@@ -111,7 +111,7 @@ impl Machine {
             running: 0,
             driver,
             adapter,
-            origin: self.origin(),
+            origin: Origin::here(),
         };
         self.work.0.state.lock().timers.insert(handle, timer);
         handle
@@ -139,7 +139,7 @@ impl Machine {
         if let Some(old) = old {
             state.schedule.remove(&(old, handle));
         }
-        state.schedule.insert((due, handle), ());
+        state.schedule.insert((due, handle));
         let start = !std::mem::replace(&mut state.timer_thread, true);
         drop(guard);
         if start {
@@ -188,7 +188,7 @@ impl Machine {
 
     pub(crate) fn create_work_item(&self, adapter: Option<AdapterId>, driver: u32) -> usize {
         let handle = self.handle(HandleKind::WorkItem);
-        let item = WorkItem { queued: false, running: false, driver, adapter, origin: self.origin() };
+        let item = WorkItem { queued: false, running: false, driver, adapter, origin: Origin::here() };
         self.work.0.state.lock().items.insert(handle, item);
         handle
     }
@@ -254,13 +254,13 @@ fn timer_thread(shared: &Shared, machine: &Weak<Machine>) {
             }
             let state = &mut *guard;
             let now = Instant::now();
-            match state.schedule.first_key_value().map(|(key, ())| *key) {
+            match state.schedule.first().copied() {
                 Some((due, handle)) if due <= now => {
                     state.schedule.pop_first();
                     let Some(timer) = state.timers.get_mut(&handle) else { continue };
                     timer.due = timer.period.map(|period| now + period);
                     if let Some(next) = timer.due {
-                        state.schedule.insert((next, handle), ());
+                        state.schedule.insert((next, handle));
                     }
                     timer.running += 1;
                     break (handle, (timer.function, timer.context, timer.driver, timer.adapter));
