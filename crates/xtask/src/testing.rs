@@ -135,7 +135,7 @@ pub fn test(steps: &Steps, options: Options) -> Outcome<bool> {
     let mut count = |name: &str, command: &mut Command| {
         let found = steps.step(name, || run_tests(command))?;
         steps.say(format_args!(
-            "{name}: {} passed, {} failed, {} skipped",
+            "{name}: passed {}, failed {}, skipped {}",
             found.passed, found.failed, found.skipped
         ));
         tally.add(found);
