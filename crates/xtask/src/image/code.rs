@@ -21,7 +21,8 @@ pub(super) struct Survey {
 }
 
 pub(super) fn survey(image: &Image<'_>, symbols: Option<&Symbols>) -> Survey {
-    let starts = function_starts(image);
+    let mut starts: Vec<u32> = image.functions().iter().map(|function| function.begin).collect();
+    starts.dedup();
     let mut survey = Survey {
         instructions: 0,
         functions: starts.len(),
@@ -73,20 +74,6 @@ impl Survey {
             }
         }
     }
-}
-
-/// Addresses at which the exception directory says that a function begins, in order.
-fn function_starts(image: &Image<'_>) -> Vec<u32> {
-    /// `RUNTIME_FUNCTION`: begin, end, unwind information.
-    const RUNTIME_FUNCTION: usize = 12;
-    let mut starts: Vec<u32> = image
-        .directory_data(pe::IMAGE_DIRECTORY_ENTRY_EXCEPTION)
-        .chunks_exact(RUNTIME_FUNCTION)
-        .map(|entry| u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]))
-        .collect();
-    starts.sort_unstable();
-    starts.dedup();
-    starts
 }
 
 /// The instruction's bytes after the legacy prefixes.

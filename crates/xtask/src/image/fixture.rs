@@ -40,6 +40,10 @@ pub(super) mod at {
     pub(crate) const LOOKUP: usize = RDATA + 0x50;
     /// The GUID by which the image names its PDB.
     pub(crate) const GUID: usize = RDATA + 0x124;
+    /// Where the exception directory names the unwind information of `DriverEntry`.
+    pub(crate) const PDATA_UNWIND: usize = PDATA + 8;
+    /// The unwind information of `DriverEntry`: four bytes of header, then its codes.
+    pub(crate) const UNWIND: usize = RDATA + 0x180;
     /// The first relocation's type and offset.
     pub(crate) const RELOCATION: usize = RELOC + 8;
 
@@ -156,8 +160,11 @@ pub(super) fn image() -> Vec<u8> {
     for (entry, begin, end) in [(0, 0x1000, 0x1021), (12, 0x1040, 0x1041)] {
         put32(b, at::PDATA + entry, begin);
         put32(b, at::PDATA + entry + 4, end);
-        put32(b, at::PDATA + entry + 8, 0x2180);
+        put32(b, at::PDATA + entry + 8, if entry == 0 { 0x2180 } else { 0x2190 });
     }
+    // Unwind information: DriverEntry allocates 40 bytes at byte 4 of its prologue; the leaf nothing.
+    put(b, at::UNWIND, &[1, 4, 2, 0, 4, 0x42, 0, 0x30]);
+    put(b, at::RDATA + 0x190, &[1, 0, 0, 0]);
     seal(&mut image);
     image
 }

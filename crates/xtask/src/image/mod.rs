@@ -11,6 +11,7 @@ mod headers;
 mod imports;
 mod pe;
 mod sections;
+mod stack;
 mod symbols;
 
 use std::fmt;
@@ -205,6 +206,11 @@ const CHECKS: &[Check] = &[
         name: "code-decodes",
         why: "What could not be disassembled was not checked.",
         look: code::decodes,
+    },
+    Check {
+        name: "stack-frames",
+        why: "A driver may count on 12 KiB of kernel stack for all its calls; overflow is a double fault (Using the kernel stack).",
+        look: stack::frames,
     },
     Check {
         name: "entry",

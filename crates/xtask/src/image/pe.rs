@@ -37,6 +37,15 @@ impl Section<'_> {
     }
 }
 
+/// A function, or a part of one, in the exception directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Function {
+    /// Address of its first byte.
+    pub(super) begin: u32,
+    /// Address of its `UNWIND_INFO`.
+    pub(super) unwind: u32,
+}
+
 /// A 64-bit PE image whose headers, sections and directories all lie within the file.
 pub struct Image<'a> {
     pub(super) bytes: &'a [u8],
@@ -132,6 +141,18 @@ impl<'a> Image<'a> {
             let start = range.start.checked_sub(section.rva.start)? as usize;
             section.data.get(start..start.checked_add(range.len())?)
         })
+    }
+
+    /// What the exception directory says of functions, by address. Functions without a frame need not be in it.
+    pub(super) fn functions(&self) -> Vec<Function> {
+        /// `RUNTIME_FUNCTION`: begin, end, unwind information.
+        const RUNTIME_FUNCTION: usize = 12;
+        let word = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let entries = self.directory_data(pe::IMAGE_DIRECTORY_ENTRY_EXCEPTION).chunks_exact(RUNTIME_FUNCTION);
+        let mut functions: Vec<Function> =
+            entries.map(|entry| Function { begin: word(entry), unwind: word(&entry[8..]) }).collect();
+        functions.sort_unstable_by_key(|function| function.begin);
+        functions
     }
 
     /// Address of the entry point, relative to the image's base.

@@ -141,6 +141,18 @@ fn bytes_that_are_no_instructions_fail() {
 }
 
 #[test]
+fn large_stack_frames_fail() {
+    let passed = check(&image(), Some(&pdb())).expect("an image").finding("stack-frames").seen.clone();
+    // Eight bytes pushed, 40 allocated.
+    assert_eq!(passed, "largest: 48 bytes in 0x1000; 0 of 2 above 1 KiB");
+    // UWOP_ALLOC_LARGE: 513 units of 8 bytes; then the same in bytes.
+    assert_eq!(spoilt(|b| put(b, at::UNWIND + 2, &[2, 0, 4, 0x01, 1, 2])), ["stack-frames"]);
+    assert_eq!(spoilt(|b| put(b, at::UNWIND + 2, &[3, 0, 4, 0x11, 8, 0x10, 0, 0])), ["stack-frames"]);
+    assert_eq!(spoilt(|b| put(b, at::UNWIND + 2, &[1, 0, 4, 0x01])), ["stack-frames"], "cut short");
+    assert_eq!(spoilt(|b| put(b, at::PDATA_UNWIND, &[0xf0, 0xff, 0, 0])), ["stack-frames"], "wild");
+}
+
+#[test]
 fn an_entry_point_of_another_name_fails() {
     assert_eq!(spoilt(|b| put(b, at::ENTRY, &0x1040_u32.to_le_bytes())), ["entry"]);
 }
