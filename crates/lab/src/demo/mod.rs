@@ -1,9 +1,9 @@
 //! `lab demo`: a driver protects real traffic, and everything about it is checked.
 //!
-//! The steps, each a module: what the driver advertises ([`advertised`]), what is to be carried ([`plan`]), the
-//! stations on their segment ([`stations`]), their security associations ([`associations`]), the packets
-//! ([`traffic`]), forgeries and stale handles ([`probes`]), and the end. [`report`] holds the result, [`show`]
-//! prints it.
+//! The steps, each a module: what the driver advertises (`advertised`), what is to be carried (`plan`), the
+//! stations on their segment (`stations`), their security associations (`associations`), the packets
+//! (`traffic`, `secrecy`), forgeries and stale handles (`probes`), what the monitor saw (`wire`), and the end.
+//! `report` holds the result, [`show`] prints it.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(expected.packet, packet);
         assert_eq!((expected.protocol, expected.checksum_filled), (17, false));
         let sll_tail = [0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0];
-        let headers: [(u32, Vec<u8>); 13] = [
+        let headers: [(u32, Vec<u8>); 14] = [
             (0, vec![2, 0, 0, 0]),
             (0, vec![0, 0, 0, 2]),
             (1, [[2; 6], [4; 6]].concat().into_iter().chain([8, 0]).collect()),
@@ -207,6 +207,7 @@ mod tests {
             (228, vec![]),
             (276, [&[8, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 6][..], &[2; 8]].concat()),
             (113, [&[0, 4][..], &sll_tail, &[0x81, 0, 0, 9, 8, 0]].concat()),
+            (113, [&[0, 0, 3, 4][..], &sll_tail[2..], &[8, 0]].concat()), // of the loopback device
         ];
         for (link, header) in headers {
             let data = [header.clone(), packet.clone(), vec![0; 6]].concat(); // with Ethernet's padding
@@ -216,6 +217,7 @@ mod tests {
 
     #[test]
     fn what_is_not_carried_has_its_reason() {
+        let sll_tail = [0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0];
         let mac = |destination: [u8; 6], ether_type: [u8; 2]| {
             [&destination[..], &[4; 6], &ether_type, &ip(30)].concat()
         };
@@ -225,6 +227,12 @@ mod tests {
             (judge_link(1, &[2; 13]), Reason::LinkHeader),
             (judge_link(276, &[0; 19]), Reason::LinkHeader),
             (judge_link(0, &[0; 3]), Reason::LinkHeader),
+            (judge_link(113, &[0; 15]), Reason::LinkHeader),
+            (
+                judge_link(113, &[0, 0, 3, 0x38, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]),
+                Reason::NotIpv4("no Ethernet type"),
+            ),
+            (judge_link(113, &[&[0, 1][..], &sll_tail, &[8, 0], &ip(3)].concat()), Reason::Group),
             (judge_link(0, &[30, 0, 0, 0, 0x60]), Reason::NotIpv4("IPv6")),
             (judge_link(1, &mac(unicast, [0x86, 0xdd])), Reason::NotIpv4("IPv6")),
             (judge_link(1, &mac(unicast, [8, 6])), Reason::NotIpv4("ARP")),

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use etherparse::{
-    EtherType, Ethernet2Slice, LinuxSllPacketType, LinuxSllProtocolType, LinuxSllSlice, SingleVlanSlice,
-};
+use etherparse::{EtherType, Ethernet2Slice, SingleVlanSlice};
 
 use super::Reason;
 
@@ -25,10 +23,13 @@ const IPV4: LinkType = LinkType(228);
 const IPV6: LinkType = LinkType(229);
 const LINUX_SLL2: LinkType = LinkType(276);
 
-/// Bytes of a "cooked" header, version 2.
+/// Bytes of a "cooked" header, by version.
+const SLL_LENGTH: usize = 16;
 const SLL2_LENGTH: usize = 20;
 /// `PACKET_BROADCAST` and `PACKET_MULTICAST` of Linux.
-const SLL2_GROUP: [u8; 2] = [1, 2];
+const GROUP: [u16; 2] = [1, 2];
+/// `ARPHRD_IPGRE`, `ARPHRD_IEEE80211_RADIOTAP`, `ARPHRD_NETLINK`: their protocol field is no Ethernet type.
+const NO_ETHER_TYPE: [u16; 3] = [778, 803, 824];
 
 impl fmt::Display for LinkType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,18 +60,12 @@ pub(super) fn payload(link: LinkType, frame: &[u8]) -> Result<LinkPayload<'_>, R
             }
         }
         LINUX_SLL => {
-            let sll = LinuxSllSlice::from_slice(frame).map_err(|_| Reason::LinkHeader)?;
-            let LinuxSllProtocolType::EtherType(ether_type) = sll.protocol_type() else {
-                return Err(Reason::NotIpv4("not Ethernet's types"));
-            };
-            let group =
-                matches!(sll.packet_type(), LinuxSllPacketType::BROADCAST | LinuxSllPacketType::MULTICAST);
-            LinkPayload { ether_type, group, data: sll.payload_slice() }
+            let (header, data) = frame.split_at_checked(SLL_LENGTH).ok_or(Reason::LinkHeader)?;
+            cooked(half(header, 2), u16::from(header[1]), half(header, 14), data)?
         }
         LINUX_SLL2 => {
             let (header, data) = frame.split_at_checked(SLL2_LENGTH).ok_or(Reason::LinkHeader)?;
-            let ether_type = EtherType(u16::from_be_bytes([header[0], header[1]]));
-            LinkPayload { ether_type, group: SLL2_GROUP.contains(&header[10]), data }
+            cooked(half(header, 8), u16::from(header[10]), half(header, 0), data)?
         }
         NULL | LOOP => {
             let (family, data) = frame.split_first_chunk::<4>().ok_or(Reason::LinkHeader)?;
@@ -92,6 +87,19 @@ pub(super) fn payload(link: LinkType, frame: &[u8]) -> Result<LinkPayload<'_>, R
         payload = LinkPayload { ether_type: tag.ether_type(), data: tag.payload_slice(), ..payload };
     }
     Ok(payload)
+}
+
+/// A packet of Linux's "any" device.
+fn cooked(hardware: u16, packet_type: u16, protocol: u16, data: &[u8]) -> Result<LinkPayload<'_>, Reason> {
+    if NO_ETHER_TYPE.contains(&hardware) {
+        return Err(Reason::NotIpv4("no Ethernet type"));
+    }
+    Ok(LinkPayload { ether_type: EtherType(protocol), group: GROUP.contains(&packet_type), data })
+}
+
+/// A big-endian half word; `at + 2` is within `bytes`.
+fn half(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 fn raw(data: &[u8], ether_type: EtherType) -> LinkPayload<'_> {
