@@ -229,7 +229,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "control-flow-guard",
-        why: "Optional for kernel images; effective with HVCI (spec §12).",
+        why: "Optional for kernel images; effective with HVCI (Control Flow Guard for platform security).",
         look: headers::control_flow_guard,
     },
 ];
