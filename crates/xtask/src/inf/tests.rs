@@ -1,4 +1,4 @@
-//! The INX, stamped for both architectures, against the rules for a root-enumerated NET device (DDInstall section in a network INF file) and for
+//! The INX, stamped for both architectures, against the rules for a root-enumerated NET device (Microsoft's pages on network INF files) and for
 //! run-from-driver-store packages.
 
 use std::collections::{BTreeMap, BTreeSet};
