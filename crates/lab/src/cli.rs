@@ -2,7 +2,7 @@
 //!
 //! Exit status: 0 if everything held, 1 if something did not, 2 if it could not be tried (one line says why).
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,14 +26,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Protects the packets of a capture with a driver, and checks every one at the other end
+    ///
+    /// Loads the driver, starts two adapters and a monitor on one Ethernet segment, sends the capture's IPv4 packets
+    /// from one adapter to the other under ESP (IPsec Task Offload Version 2), compares what arrives with what was
+    /// sent, looks for plaintext on the wire, and takes everything down again.
+    ///
+    /// Exit status: 0 if everything held, 1 if something did not, 2 if it could not be tried.
     Demo(Demo),
 }
 
-/// Loads the driver, starts two adapters and a monitor on one Ethernet segment, sends the capture's IPv4 packets
-/// from one adapter to the other under ESP (IPsec Task Offload Version 2), compares what arrives with what was sent,
-/// looks for plaintext on the wire, and takes everything down again.
-///
-/// Exit status: 0 if everything held, 1 if something did not, 2 if it could not be tried.
+/// Arguments of `lab demo`.
 #[derive(Debug, Args)]
 struct Demo {
     /// The driver's image to load [default: the driver that is linked into this program]
@@ -81,16 +83,21 @@ fn run_demo(arguments: Demo) -> ExitCode {
         Ok(report) => {
             if arguments.json {
                 match serde_json::to_string_pretty(&report) {
-                    Ok(text) => println!("{text}"),
+                    Ok(text) => say(&text),
                     Err(error) => return unusable(&error),
                 }
             } else {
-                println!("\n{}\n\n{}", show::summary(&report), show::verdict(&report));
+                say(&format!("\n{}\n\n{}", show::summary(&report), show::verdict(&report)));
             }
             if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(error) => unusable(&error),
     }
+}
+
+/// Prints a line. Whoever closes the pipe early has seen enough; the exit status still tells.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// One line, and the status that says that nothing was tried.
@@ -109,12 +116,12 @@ struct Terminal {
 impl Observer for Terminal {
     fn step(&mut self, title: &str) {
         self.steps += 1;
-        println!("\n{}. {title}", self.steps);
+        say(&format!("\n{}. {title}", self.steps));
     }
 
     fn note(&mut self, text: &str) {
         for line in text.lines() {
-            println!("   {line}");
+            say(&format!("   {line}"));
         }
     }
 

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{folder, image, options, run, tshark};
-use lab::demo::{AlgorithmChoice, Report};
+use lab::demo::{AlgorithmChoice, Report, Silent};
 use lab::input::{Capture, Carried, DEFAULT_CAPTURE, Packet, classify};
 use lab::source::DriverSource;
 
@@ -137,6 +137,22 @@ fn the_judge_sees_a_single_flipped_bit() {
             );
         }
     }
+}
+
+#[test]
+fn what_the_driver_fails_to_do_is_a_failure_of_the_demo_and_still_cleaned_up() {
+    let options = options(DriverSource::Native, &folder("refused-mapping"));
+    let load = || {
+        let (lab, driver) = options.driver.load()?;
+        // Some frames lie in memory that has to be mapped; NdisMSendNetBufferListsComplete then says RESOURCES.
+        lab.set_faults(|point| point.function == "MmMapLockedPagesSpecifyCache");
+        Ok((lab, driver))
+    };
+    let report = lab::demo::run_with(load, &options, &mut Silent).unwrap();
+    assert!(!report.passed);
+    assert_eq!(report.failures.len(), 1, "{:?}", report.failures);
+    assert!(report.failures[0].contains("the send ended with 0xc000009a"), "{:?}", report.failures);
+    assert!(report.census.is_empty() && report.violations.is_empty());
 }
 
 /// A pcap file of raw IP packets.

@@ -144,6 +144,18 @@ const MTU: usize = stations::JUMBO_PACKET as usize - ndis_lab::transport::ETHERN
 /// # Errors
 /// [`DemoError`] if it could not be tried. What the driver did wrong is in [`Report::failures`] instead.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report, DemoError> {
+    run_with(|| options.driver.load(), options, observer)
+}
+
+/// Runs the demo with a driver that `load` gives, in a lab that it has prepared.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    load: impl FnOnce() -> Result<(Lab, Driver), SourceError>,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Report, DemoError> {
     let (name, capture) = read(options.input.as_deref())?;
     let judged = plan::judge(&capture, MTU);
     if judged.carried.is_empty() {
@@ -160,7 +172,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Report, Dem
     };
 
     observer.step(&format!("load {}", report.driver));
-    let (lab, driver) = options.driver.load()?;
+    let (lab, driver) = load()?;
     if let Some(registered) = driver.registered() {
         let (major, minor) = (registered.ndis_version >> 16, registered.ndis_version & 0xffff);
         observer.note(&format!("DriverEntry registered an NDIS {major}.{minor} miniport"));
@@ -206,14 +218,31 @@ fn carry(
     report: &mut Report,
     observer: &mut dyn Observer,
 ) -> Result<(), StepError> {
-    let mut random = fastrand::Rng::with_seed(options.seed);
-
     observer.step("start two adapters and a monitor on one Ethernet segment");
     let stations = Stations::start(driver, judged.slots())?;
+    let outcome = protect(&stations, judged, options, files, report, observer);
+    observer.step("pause and halt the adapters");
+    match (outcome, stations.stop()) {
+        (Ok(()), stopped) => Ok(stopped?),
+        // What comes after the first failure may only be its consequence.
+        (failed, _) => failed,
+    }
+}
+
+/// Everything while the adapters run.
+fn protect(
+    stations: &Stations,
+    judged: Judged,
+    options: &Options,
+    files: &mut WireFiles,
+    report: &mut Report,
+    observer: &mut dyn Observer,
+) -> Result<(), StepError> {
+    let mut random = fastrand::Rng::with_seed(options.seed);
     observer.note(&Stations::describe());
-    let attributes = stations.adapters[0].attributes();
-    if let Some(registered) = driver.registered() {
-        report.advertised = advertised::tables(&registered, &attributes);
+    let adapter = &stations.adapters[0];
+    if let Some(registered) = adapter.driver().registered() {
+        report.advertised = advertised::tables(&registered, &adapter.attributes());
     }
     observer.tables(&report.advertised);
     let capacity = stations.offered(&algorithms(options.algorithm))?;
@@ -226,29 +255,26 @@ fn carry(
     report.protocols = protocols.iter().map(|(number, count)| (protocol_name(*number), *count)).collect();
     report.checksums_filled = checksums_filled;
     files.esp_sa(sas.iter().map(|sa| &sa.parameters))?;
-    let mut associations = Associations::add(&stations, sas, &mut random, report)?;
+    let mut associations = Associations::add(stations, sas, &mut random, report)?;
     observer.note(&format!(
         "{} SAs on each adapter; each is outbound on one and inbound on the other",
         report.associations.len()
     ));
 
     observer.step(&format!("carry {} packets", packets.len()));
-    traffic::carry(&stations, &mut associations, &packets, files, &mut random, report, observer)?;
+    traffic::carry(stations, &mut associations, &packets, files, &mut random, report, observer)?;
     observer.note(&format!(
         "{} packets came out at the other adapter as they went in; {} failed",
         report.traffic.delivered, report.traffic.failed
     ));
     observer.note(&show::associations(report));
-    probes::statistics(&stations, report)?;
-    probes::forgeries(&stations, &mut associations, files, report)?;
+    probes::statistics(stations, report)?;
+    probes::forgeries(stations, &mut associations, files, report)?;
 
     observer.step("delete the security associations with linked lists, and use a stale handle");
-    let deleted = associations.delete(&stations, &mut random)?;
+    let deleted = associations.delete(stations, &mut random)?;
     observer.note(&format!("{} handles deleted in {} lists", deleted.handles, deleted.lists));
-    probes::after_deletion(&stations, &mut associations, files, &packets, report)?;
-
-    observer.step("pause and halt the adapters");
-    stations.stop()?;
+    probes::after_deletion(stations, &mut associations, files, &packets, report)?;
     Ok(())
 }
 
