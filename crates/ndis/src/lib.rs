@@ -15,7 +15,74 @@
 //! | IPsecOV2 structures | [`ipsec_v2::SaRequest`], [`ipsec_v2::DeleteSaList`], [`ipsec_v2::UpdateSa`] | checked before anything is done |
 //! | pool, spin lock, registry | [`pool::PoolAlloc`], [`pool::PoolArc`], [`lock::SpinLock`], [`Configuration`] | allocation may fail; guards; defaults |
 //!
-//! This crate touches NDIS through `ndis-sys` alone and has no state of its own.
+//! Where to look: who calls the driver, `callbacks.rs`; what keeps an adapter's memory alive, `adapter.rs` and `rundown.rs`; who
+//! completes a send, `nbl/send.rs`. This crate touches NDIS through `ndis-sys` alone and has no state of its own.
+//!
+//! A miniport that loses what it is sent:
+//!
+//! ```no_run
+//! use ndis::nbl::SendChain;
+//! use ndis::oid::{Direct, OidCompletion, OidRequest, Regular};
+//! use ndis::*;
+//!
+//! struct Hole;
+//!
+//! impl Driver for Hole {
+//!     type Adapter = Adapter;
+//!     const VERSION: DriverVersion = DriverVersion { major: 1, minor: 0 };
+//!     fn cell() -> &'static DriverCell<Self> {
+//!         static CELL: DriverCell<Hole> = DriverCell::new();
+//!         &CELL
+//!     }
+//!     fn load() -> Result<Self> {
+//!         Ok(Hole)
+//!     }
+//! }
+//!
+//! struct Adapter {
+//!     running: lock::SpinLock<bool>,
+//! }
+//!
+//! impl Miniport for Adapter {
+//!     type Driver = Hole;
+//!     fn initialize<'i>(_: &Hole, init: Initializing<'i, Self>) -> Result<Initialized<'i, Self>> {
+//!         let address = init.configuration()?.network_address().unwrap_or([2, 0, 0, 0, 0, 1]);
+//!         let init = init.set_general(&attributes(address))?;
+//!         Ok(init.finish(Self { running: lock::SpinLock::new(false) }))
+//!     }
+//!     fn restart(&self, _: Restart<'_>) -> Result<()> {
+//!         *self.running.lock() = true;
+//!         Ok(())
+//!     }
+//!     fn pause(&self, pause: Pause) -> PauseOutcome {
+//!         *self.running.lock() = false;
+//!         PauseOutcome::Complete(pause)
+//!     }
+//!     fn halt(&self, _: HaltAction) {}
+//!     fn oid_request<'r>(&self, request: OidRequest<'r, Regular>) -> OidCompletion<'r, Regular> {
+//!         match request.oid() {
+//!             ndis_sys::OID_GEN_XMIT_OK => request.answer_counter64(0),
+//!             _ => request.fail(Status::NOT_SUPPORTED),
+//!         }
+//!     }
+//!     fn direct_oid_request<'r>(&self, request: OidRequest<'r, Direct>) -> OidCompletion<'r, Direct> {
+//!         request.fail(Status::NOT_SUPPORTED)
+//!     }
+//!     fn send(&self, chain: SendChain, context: SendContext<'_>) {
+//!         let running = *self.running.lock();
+//!         chain.complete(if running { Status::SUCCESS } else { Status::PAUSED }, context.irql);
+//!     }
+//! }
+//!
+//! ndis_sys::ndis_fn! {
+//!     /// The one unsafe function of the driver.
+//!     unsafe extern fn driver_entry(driver: *mut ndis_sys::DRIVER_OBJECT, path: *mut ndis_sys::UNICODE_STRING) -> i32 {
+//!         // SAFETY: called by the kernel, once; `cell` is always the same static.
+//!         unsafe { ndis::driver_entry::<Hole>(driver.cast(), path) }
+//!     }
+//! }
+//! # fn attributes(_: MacAddress) -> GeneralAttributes { unimplemented!() }
+//! ```
 #![no_std]
 // The WDK's names appear in patterns.
 #![allow(non_upper_case_globals)]

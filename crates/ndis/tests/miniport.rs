@@ -440,7 +440,7 @@ fn race(lab: &Lab, adapter: &Adapter, gate: &RwLock<()>, gated: bool) {
                 }
             }
             stop.store(true, Ordering::Relaxed);
-            while lab.census().sends.len() > 0 {
+            while !lab.census().sends.is_empty() {
                 set(&adapter, OID_COMMAND, FLUSH);
             }
         });

@@ -1,5 +1,7 @@
 //! The IPsecOV2 structures, hand-built: truncated, misaligned, cyclic, lying about lengths.
 
+#![allow(clippy::cast_ptr_alignment)] // the buffers are aligned to 16 bytes
+
 extern crate std;
 
 use core::mem::offset_of;
@@ -125,6 +127,7 @@ fn handle(bytes: &[u8], layout: &Layout) -> u64 {
     u64::from_ne_bytes(bytes[layout.handle..layout.handle + 8].try_into().unwrap())
 }
 
+#[allow(clippy::unnecessary_wraps)] // the shape of the driver's function
 fn accept(_: &SaRequest<'_>) -> Result<NonZeroUsize> {
     Ok(NonZeroUsize::new(42).unwrap())
 }
@@ -194,8 +197,8 @@ fn add_sa_ex_of_every_length() {
 
 #[test]
 fn add_sa_ex_keys_lie_inside_the_buffer_and_outside_the_structure() {
-    let end = add_ex().len() as ULONG;
-    let limit = MAX_SA_KEY as ULONG;
+    let end = ULONG::try_from(add_ex().len()).unwrap();
+    let limit = ULONG::try_from(MAX_SA_KEY).unwrap();
     for (offset, length, good) in [
         (176, 20, true),
         (170, 20, true),
@@ -278,8 +281,8 @@ fn key_slices_of_algorithms_are_bounded_by_the_blob() {
 fn ipv6_and_two_associations() {
     let mut bytes = add_ex();
     put(&mut bytes, EX.flags, IPSEC_OFFLOAD_V2_IPv6);
-    for (index, byte) in bytes[EX.endpoints..EX.endpoints + 32].iter_mut().enumerate() {
-        *byte = index as u8;
+    for (byte, index) in bytes[EX.endpoints..EX.endpoints + 32].iter_mut().zip(0..) {
+        *byte = index;
     }
     put(&mut bytes, EX.headers, 2);
     put(&mut bytes, EX.associations + 48 + 4, IPsecOffloadV2Ah.cast_unsigned());
@@ -343,14 +346,11 @@ fn a_bad_element_fails_alone_and_a_bad_list_altogether() {
 fn the_first_element_lies_in_the_buffer() {
     let whole = add_element(1);
     for length in 0..=whole.len() {
-        let (result, _) = {
-            let mut buffer = Buffer::new(&whole[..length]);
-            let start = buffer.start();
-            // SAFETY: the buffer is this test's, `length` bytes long; Next is null.
-            let result = unsafe { add_list(start, buffer.length, accept) };
-            buffer.assert_guard();
-            (result, ())
-        };
+        let mut buffer = Buffer::new(&whole[..length]);
+        let start = buffer.start();
+        // SAFETY: the buffer is this test's, `length` bytes long; Next is null.
+        let result = unsafe { add_list(start, buffer.length, accept) };
+        buffer.assert_guard();
         assert_eq!(result.is_ok(), length == whole.len(), "{length}");
         assert!(result.is_ok() || result == Err(Status::INVALID_LENGTH));
     }

@@ -195,6 +195,7 @@ mod tests {
     /// A frame over MDLs, each with memory of its own, so that a read beyond one would not hit the next.
     struct Frame {
         buffer: Box<NET_BUFFER>,
+        #[allow(clippy::vec_box)] // they point to each other
         mdls: Vec<Box<MDL>>,
         memory: Vec<Box<[u8]>>,
     }
@@ -280,15 +281,12 @@ mod tests {
             let frame = Frame::new(&bytes, offset, tail, &cuts);
             let mut copy = std::vec![0; length];
             let result = frame.net_buffer().copy_at(from, &mut copy);
-            match bytes.get(from..from + length) {
-                Some(expected) => {
-                    prop_assert_eq!(result, Ok(()));
-                    prop_assert_eq!(copy, expected);
-                }
-                None => {
-                    prop_assert_eq!(result, Err(CopyError::TooShort));
-                    prop_assert!(copy.iter().all(|&byte| byte == 0));
-                }
+            if let Some(expected) = bytes.get(from..from + length) {
+                prop_assert_eq!(result, Ok(()));
+                prop_assert_eq!(copy, expected);
+            } else {
+                prop_assert_eq!(result, Err(CopyError::TooShort));
+                prop_assert!(copy.iter().all(|&byte| byte == 0));
             }
         }
     }

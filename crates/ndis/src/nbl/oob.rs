@@ -205,10 +205,10 @@ mod tests {
     #[test]
     fn large_send_words() {
         assert_eq!(LargeSend::from_slot(core::ptr::null_mut()), None);
-        let v1 = LargeSend::from_slot(without_provenance_mut(34 << 20 | 1460)).unwrap();
+        let v1 = LargeSend::from_slot(without_provenance_mut((34 << 20) + 1460)).unwrap();
         assert_eq!(v1, LargeSend { version: LargeSendVersion::V1, mss: 1460, tcp_offset: 34 });
         assert_eq!(v1.completion(64000).addr(), 64000);
-        let v2 = LargeSend::from_slot(without_provenance_mut(3 << 30 | 54 << 20 | 1440)).unwrap();
+        let v2 = LargeSend::from_slot(without_provenance_mut((3 << 30) + (54 << 20) + 1440)).unwrap();
         assert_eq!(v2, LargeSend { version: LargeSendVersion::V2Ipv6, mss: 1440, tcp_offset: 54 });
         assert_eq!(v2.completion(64000).addr(), 1 << 30);
     }
