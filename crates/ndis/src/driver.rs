@@ -256,8 +256,8 @@ impl<D: Driver> fmt::Debug for DriverRef<D> {
 ///
 /// # Safety
 ///
-/// The arguments are those the kernel passed to DriverEntry, and it is called there once, at PASSIVE_LEVEL. `D::cell()` is a
-/// `static` of the image that `driver_object` stands for.
+/// The arguments are those the kernel passed to DriverEntry, and it is called there once, at PASSIVE_LEVEL. `D::cell()` always
+/// gives the same `static`, of the image that `driver_object` stands for.
 pub unsafe fn driver_entry<D: Driver>(
     driver_object: *mut c_void,
     registry_path: *mut UNICODE_STRING,
