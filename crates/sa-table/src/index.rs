@@ -130,7 +130,6 @@ impl Bucket {
     /// The value found instead.
     pub(crate) fn exchange(&self, from: Commit, to: Commit) -> Result<(), Commit> {
         let result = self.commit.compare_exchange_weak(from.0, to.0, Ordering::SeqCst, Ordering::SeqCst);
-        crate::sync::order_s();
         result.map(drop).map_err(Commit)
     }
 
@@ -153,7 +152,6 @@ impl Bucket {
     pub(crate) fn invalidate(&self, lane: u32) {
         // SeqCst: in S with the stamp that follows.
         self.commit.fetch_and(!(1 << lane), Ordering::SeqCst);
-        crate::sync::order_s();
     }
 
     /// Gives a lane back that is taken and not valid.

@@ -10,7 +10,7 @@ use crate::key::{InboundKey, OUTBOUND};
 use crate::progress::{GracePeriod, Progress};
 use crate::shared::Core;
 use crate::slot::{LANE, LINK_MASK, MARK, NONE, Slot};
-use crate::sync::{Ordering, order_s};
+use crate::sync::Ordering;
 
 /// How many retired entries accumulate in one list before a writer tries to reclaim on its own, unasked.
 const LAZY: u32 = 64;
@@ -254,7 +254,6 @@ impl<'t, V> Writer<'t, V> {
         slot.state
             .compare_exchange(live.0, live.to(Phase::Retired).0, Ordering::SeqCst, Ordering::Relaxed)
             .ok()?;
-        order_s();
         // SAFETY: this thread retired the entry, and has not put it into limbo.
         let words = unsafe { slot.key() };
         if words != OUTBOUND {
@@ -307,7 +306,6 @@ impl<'t, V> Writer<'t, V> {
                 }
                 index = next;
             }
-            order_s();
             return;
         }
     }
