@@ -5,9 +5,10 @@
 //! | [`driver`] | what there is once per image |
 //! | [`adapter`] | one adapter and its life |
 //! | [`oid`] | the table of regular OIDs |
-//! | [`sa`] | the direct OIDs: security associations |
+//! | [`sa`] | the OIDs of security associations |
 //! | [`datapath`] | send and receive |
 //! | [`nic`] | the synthetic NIC, which knows nothing of NDIS |
+//! | [`dump`] | the private OIDs, for tools that read them |
 //! | [`kernel`] | memory, locks; allocator and panic handler of the image |
 //!
 //! No unsafe code but in `DriverEntry` and `kernel`. ARCHITECTURE.md is the map of the whole house.
@@ -21,6 +22,7 @@
 pub mod adapter;
 pub mod datapath;
 pub mod driver;
+pub mod dump;
 #[allow(unsafe_code, reason = "the glue to the kernel")]
 pub mod kernel;
 pub mod nic;

@@ -4,44 +4,50 @@
 //! `datapath`, the wire to `nic`.
 
 pub(crate) mod attributes;
-mod bars;
+mod gate;
 pub(crate) mod offload;
+mod reset;
 pub(crate) mod settings;
 
 use ndis::{
-    Direct, HaltAction, Handle, Initialized, Initializing, Irql, Miniport, OffloadAttributes, OidCompletion,
-    OidRequest, Pause, PauseOutcome, PnpEvent, ReceivePool, Regular, Restart, Result, ReturnedChain,
-    SendChain, SendContext, Status, StatusIndication, processor,
+    CancelId, Direct, HaltAction, Handle, Initialized, Initializing, Irql, Miniport, OffloadAttributes,
+    OidCompletion, OidRequest, Pause, PauseOutcome, PnpEvent, ReceivePool, Regular, Reset, ResetOutcome,
+    Restart, Result, ReturnedChain, SendChain, SendContext, Status, StatusIndication, processor,
 };
 
 use self::{
-    bars::{Bar, Bars},
-    offload::OffloadConfig,
+    gate::{Bar, Gate},
+    offload::{OffloadConfig, OffloadState},
     settings::{RECEIVE_BUFFERS, Settings},
 };
 use crate::{
     Ipsecnic,
-    datapath::{self, Buffer, Line, TransmitBuffers},
+    datapath::{self, Buffer, HeldSends, Line, TransmitBuffers},
     kernel::SpinLock,
     nic::{self, Nic},
     oid,
     sa::{self, PendingDeletes},
 };
 
-/// One adapter. Its fields go in the order of their declaration: requests that wait, then the NIC with the buffers it
-/// has been lent (they keep their pool alive).
+/// One adapter. Its fields go in the order of their declaration: requests and sends that wait, then the NIC with the
+/// buffers it has been lent (they keep their pool alive).
 pub struct Adapter {
     pub(crate) pending_deletes: PendingDeletes,
+    pub(crate) held_sends: HeldSends,
+    reset: SpinLock<Option<Reset>>,
     pub(crate) nic: Nic<Buffer, Line>,
     pub(crate) transmit_buffers: TransmitBuffers,
-    pub(crate) bars: Bars,
-    pub(crate) offload: Shared<OffloadConfig>,
+    gate: Gate,
+    pub(crate) offload: OffloadState,
     pub(crate) settings: Settings,
     pub(crate) handle: Handle,
 }
 
 impl Miniport for Adapter {
     type Driver = Ipsecnic;
+
+    /// The device can wedge, and DELETE_SA has two statuses that only a reset gives.
+    const RESETTABLE: bool = true;
 
     /// A chain of `?` over owned values: whatever fails, what was made before it is dropped in reverse order, the
     /// NIC unplugs itself, and NDIS sees the status.
@@ -67,15 +73,18 @@ impl Miniport for Adapter {
             // The port has room for just as many.
             drop(nic.port().post(Buffer::new(buffer)));
         }
-        let offload = OffloadConfig::new(settings.sa_capacity, settings.ipsec);
+        let offload = OffloadConfig::new(&settings);
+        nic.set_switches(offload.switches());
         let general = attributes::general(&settings);
         let attributes = OffloadAttributes { current: offload.current(), hardware: offload.hardware() };
         let adapter = Self {
             pending_deletes: PendingDeletes::new(),
+            held_sends: HeldSends::new(),
+            reset: SpinLock::new(None),
             nic,
             transmit_buffers,
-            bars: Bars::paused(),
-            offload: Shared::new(offload),
+            gate: Gate::paused(),
+            offload: OffloadState::new(offload),
             settings,
             handle,
         };
@@ -85,14 +94,14 @@ impl Miniport for Adapter {
     }
 
     fn restart(&self, _: Restart<'_>) -> Result<()> {
-        self.change_bars(|bars| bars.lift(Bar::Paused));
+        self.open(Bar::Paused);
         Ok(())
     }
 
-    /// Sends complete within their call and frames are indicated only while nothing is barred, so the adapter's own part is
-    /// done at once; `ndis` waits for what is in flight.
+    /// Sends complete within their call, but for those that a wedged device holds, and frames are indicated only while
+    /// nothing is barred, so the adapter's own part is done at once; `ndis` waits for what is in flight.
     fn pause(&self, pause: Pause) -> PauseOutcome {
-        self.change_bars(|bars| bars.lower(Bar::Paused));
+        self.shut(Bar::Paused);
         PauseOutcome::Complete(pause)
     }
 
@@ -109,12 +118,20 @@ impl Miniport for Adapter {
         sa::handle(self, request)
     }
 
+    fn cancel_oid_request(&self, id: ndis::RequestId) {
+        self.pending_deletes.cancel::<Regular>(id);
+    }
+
     fn cancel_direct_oid_request(&self, id: ndis::RequestId) {
-        self.pending_deletes.cancel(id);
+        self.pending_deletes.cancel::<Direct>(id);
     }
 
     fn send(&self, chain: SendChain, context: SendContext<'_>) {
         datapath::send(self, chain, context);
+    }
+
+    fn cancel_send(&self, id: CancelId) {
+        self.held_sends.cancel(id);
     }
 
     fn return_buffers(&self, chain: ReturnedChain, _: Irql<'_>) {
@@ -127,65 +144,43 @@ impl Miniport for Adapter {
 
     fn pnp_event(&self, event: PnpEvent) {
         if event == PnpEvent::SurpriseRemoved {
-            self.change_bars(|bars| bars.lower(Bar::Removed));
+            self.shut(Bar::Removed);
         }
+    }
+
+    fn check_for_hang(&self) -> bool {
+        self.nic.device().is_wedged()
+    }
+
+    fn reset(&self, reset: Reset) -> ResetOutcome {
+        self.begin_reset(reset)
     }
 }
 
 impl Adapter {
     /// Goes to sleep: carries no packets, keeps SAs and filters (`oid-pnp-set-power`).
     pub(crate) fn sleep(&self) {
-        self.change_bars(|bars| bars.lower(Bar::LowPower));
+        self.shut(Bar::LowPower);
         self.handle.indicate_status(StatusIndication::LinkState(attributes::link(false)));
     }
 
     /// Wakes up.
     pub(crate) fn wake(&self) {
-        self.change_bars(|bars| bars.lift(Bar::LowPower));
+        self.open(Bar::LowPower);
         self.handle.indicate_status(StatusIndication::LinkState(attributes::link(true)));
     }
 
-    /// Changes what is barred, and with it whether the port listens.
-    fn change_bars(&self, change: impl FnOnce(&Bars)) {
-        change(&self.bars);
-        if self.bars.check().is_ok() {
-            self.nic.port().start();
-        } else {
-            self.nic.port().stop();
-        }
-    }
-
-    /// Changes the offload configuration, all or nothing, tells the NIC, and indicates what is on now.
+    /// Changes the offload configuration, all or nothing, tells the NIC, and indicates what is on now. `PASSIVE_LEVEL`, one
+    /// at a time.
     pub(crate) fn configure_offload(
         &self,
         change: impl FnOnce(&mut OffloadConfig) -> Result<(), Status>,
     ) -> Result<(), Status> {
-        let config = self.offload.update(change)?;
-        self.nic.set_receives_ipsec(config.receives_ipsec());
+        let mut config = self.offload.get();
+        change(&mut config)?;
+        self.offload.set(config);
+        self.nic.set_switches(config.switches());
         self.handle.indicate_status(StatusIndication::TaskOffloadCurrentConfig(&config.current()));
         Ok(())
-    }
-}
-
-/// A small value that is read and replaced as a whole.
-pub(crate) struct Shared<T>(SpinLock<T>);
-
-impl<T: Copy> Shared<T> {
-    const fn new(value: T) -> Self {
-        Self(SpinLock::new(value))
-    }
-
-    /// The value now.
-    pub(crate) fn get(&self) -> T {
-        *self.0.lock()
-    }
-
-    /// Changes a copy and keeps it if that succeeds. Returns the new value.
-    fn update<E>(&self, change: impl FnOnce(&mut T) -> Result<(), E>) -> Result<T, E> {
-        let mut value = self.0.lock();
-        let mut copy = *value;
-        change(&mut copy)?;
-        *value = copy;
-        Ok(copy)
     }
 }

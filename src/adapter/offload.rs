@@ -3,18 +3,23 @@
 //! The one description of capabilities: what is advertised to NDIS and what an ADD_SA is checked against are the same
 //! values.
 
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
 use ndis::{
-    EncapsulationFamily, IpsecOffload, IpsecSetting, Offload, OffloadEncapsulation, OffloadParameters,
-    OffloadSwitch, Status, Toggle,
+    EncapsulationFamily, IpsecOffload, Offload, OffloadEncapsulation, OffloadParameters, OffloadSwitch,
+    Status, Toggle,
 };
 use ndis_sys as sys;
+
+use super::settings::{IpsecKeyword, Settings};
+use crate::nic::{ReceiveIpsec, Switches};
 
 /// ESP algorithms of the engine (`IPSEC_OFFLOAD_V2_ENCRYPTION_*`).
 pub(crate) const ENCRYPTION: u32 = sys::IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128
     | sys::IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_192
     | sys::IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_256;
 
-/// What the NIC can do for IPsec: ESP in transport mode over IPv4.
+/// What the NIC can do for IPsec: ESP in transport mode over IPv4, with extended sequence numbers.
 ///
 /// `Tunnel` is false because tunnel mode does not work yet, though the structure's page says that Windows offers no IPsec
 /// offload at all without it: a capability that is not there is not claimed.
@@ -31,7 +36,7 @@ const fn hardware_ipsec(capacity: u32) -> IpsecOffload {
         tunnel: false,
         transport_tunnel_combined: false,
         lso: false,
-        extended_sequence_numbers: false,
+        extended_sequence_numbers: true,
         udp_esp: sys::IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE,
         authentication: 0,
         encryption: ENCRYPTION,
@@ -40,9 +45,10 @@ const fn hardware_ipsec(capacity: u32) -> IpsecOffload {
 }
 
 /// The adapter's offload configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OffloadConfig {
     capacity: u32,
+    keyword: IpsecKeyword,
     /// ESP is on by keyword or by `OID_TCP_OFFLOAD_PARAMETERS`.
     esp: bool,
     /// `OID_OFFLOAD_ENCAPSULATION` has switched IPv4 receive offloads on.
@@ -51,28 +57,37 @@ pub(crate) struct OffloadConfig {
 
 impl OffloadConfig {
     /// The configuration after initialisation.
-    pub(crate) fn new(capacity: u32, setting: IpsecSetting) -> Self {
-        Self { capacity, esp: setting.esp, ipv4_receive: false }
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            capacity: settings.sa_capacity,
+            keyword: settings.ipsec_keyword,
+            esp: settings.ipsec.esp,
+            ipv4_receive: false,
+        }
     }
 
     /// What the NIC can do, switched off or not.
-    pub(crate) fn hardware(&self) -> Offload {
+    pub(crate) fn hardware(self) -> Offload {
         Offload { ipsec: Some(hardware_ipsec(self.capacity)), ..Offload::default() }
     }
 
     /// What is on.
-    pub(crate) fn current(&self) -> Offload {
+    pub(crate) fn current(self) -> Offload {
         Offload { ipsec: self.esp.then(|| hardware_ipsec(self.capacity)), ..Offload::default() }
     }
 
-    /// Whether ESP SAs are accepted.
-    pub(crate) fn offloads_esp(&self) -> bool {
-        self.esp
-    }
-
-    /// Whether received packets are matched with SAs.
-    pub(crate) fn receives_ipsec(&self) -> bool {
-        self.esp && self.ipv4_receive
+    /// What the NIC is to do with packets of SAs.
+    ///
+    /// When IPsec is switched off while there are SAs, they stay until they are deleted, but are not used: sends that carry
+    /// a handle fail, never going out in clear, and received packets come as they are, with the request to delete the SA
+    /// (`managing-security-associations-in-ipsec-offload-version-2`). Switched on again, SAs that are still there work again.
+    pub(crate) fn switches(self) -> Switches {
+        let receive = match (self.esp, self.ipv4_receive) {
+            (false, _) => ReceiveIpsec::AskToDelete,
+            (true, false) => ReceiveIpsec::Off,
+            (true, true) => ReceiveIpsec::On,
+        };
+        Switches { transmit: self.esp, receive }
     }
 
     /// Applies `OID_TCP_OFFLOAD_PARAMETERS`: all of it or nothing.
@@ -97,13 +112,18 @@ impl OffloadConfig {
         let wants_checksum =
             checksums.into_iter().flatten().any(|setting| setting.transmit || setting.receive);
         let wants_toggle = toggles.into_iter().flatten().any(|toggle| toggle == Toggle::On);
-        // IPsecV2 is for devices of both families, IPsecV2IPv4 for devices like this one.
-        let wants_both = parameters.ipsec_v2.is_some_and(|setting| setting.ah || setting.esp);
-        let wants_ah = parameters.ipsec_v2_ipv4.is_some_and(|setting| setting.ah && !setting.esp);
-        if wants_checksum || wants_toggle || wants_both || wants_ah {
+        // One of the two fields is this device's, by the keyword it is installed with.
+        let (ours, other) = match self.keyword {
+            IpsecKeyword::Ipv4Only => (parameters.ipsec_v2_ipv4, parameters.ipsec_v2),
+            IpsecKeyword::BothFamilies => (parameters.ipsec_v2, parameters.ipsec_v2_ipv4),
+        };
+        let wants_other = other.is_some_and(|setting| setting.ah || setting.esp);
+        // AH alone cannot be had. AH and ESP together are what the keyword's default says, and give what there is: ESP.
+        let wants_ah = ours.is_some_and(|setting| setting.ah && !setting.esp);
+        if wants_checksum || wants_toggle || wants_other || wants_ah {
             return Err(Status::INVALID_PARAMETER);
         }
-        if let Some(setting) = parameters.ipsec_v2_ipv4 {
+        if let Some(setting) = ours {
             self.esp = setting.esp;
         }
         Ok(())
@@ -127,5 +147,42 @@ impl OffloadConfig {
             OffloadSwitch::NoChange => {}
         }
         Ok(())
+    }
+}
+
+/// The configuration, to be read at any IRQL without a lock.
+pub(crate) struct OffloadState {
+    /// As it was at first: what does not change.
+    initial: OffloadConfig,
+    /// What does, as bits.
+    bits: AtomicU8,
+}
+
+impl OffloadState {
+    const ESP: u8 = 1;
+    const IPV4_RECEIVE: u8 = 2;
+
+    /// Begins with `config`.
+    pub(crate) fn new(config: OffloadConfig) -> Self {
+        let state = Self { initial: config, bits: AtomicU8::new(0) };
+        state.set(config);
+        state
+    }
+
+    /// The configuration now.
+    pub(crate) fn get(&self) -> OffloadConfig {
+        // Relaxed, also below: one word, nothing is published through it. Who reads it just before a change acts on what was.
+        let bits = self.bits.load(Relaxed);
+        OffloadConfig {
+            esp: bits & Self::ESP != 0,
+            ipv4_receive: bits & Self::IPV4_RECEIVE != 0,
+            ..self.initial
+        }
+    }
+
+    /// Replaces it; who changes it is one at a time.
+    pub(crate) fn set(&self, config: OffloadConfig) {
+        let bit = |on: bool, bit: u8| if on { bit } else { 0 };
+        self.bits.store(bit(config.esp, Self::ESP) | bit(config.ipv4_receive, Self::IPV4_RECEIVE), Relaxed);
     }
 }

@@ -17,12 +17,25 @@ pub(crate) struct Settings {
     pub(crate) permanent_address: MacAddress,
     /// The address in use: the user's, if there is one.
     pub(crate) current_address: MacAddress,
-    /// `*IPsecOffloadV2IPv4`.
+    /// What of IPsec is on at first.
     pub(crate) ipsec: IpsecSetting,
+    /// The keyword that said so, and with it the field of `OID_TCP_OFFLOAD_PARAMETERS` that changes it.
+    pub(crate) ipsec_keyword: IpsecKeyword,
     /// `SegmentId`: the virtual segment to be on.
     pub(crate) segment: u32,
     /// `SaOffloadCapacity`: SA slots.
     pub(crate) sa_capacity: u32,
+    /// `FaultInjection`: whether a private OID may wedge the device.
+    pub(crate) fault_injection: bool,
+}
+
+/// Which of the two IPsec keywords an adapter is installed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IpsecKeyword {
+    /// `*IPsecOffloadV2IPv4`, for devices that offload IPv4 only, as this one does and its INF says.
+    Ipv4Only,
+    /// `*IPsecOffloadV2`, for devices of both families: another INF's. What it says of IPv4 is done.
+    BothFamilies,
 }
 
 /// Receive buffers lent to the NIC.
@@ -32,15 +45,16 @@ impl Settings {
     /// Reads the settings of the adapter with interface index `if_index`.
     pub(crate) fn read(configuration: &Configuration<'_>, if_index: u32) -> Self {
         let permanent_address = permanent_address(if_index);
-        // The keyword's numbers: 0 off, 1 AH, 2 ESP, 3 both.
-        let ipsec = configuration.read_u32("*IPsecOffloadV2IPv4", 0..=3, 3);
+        let (ipsec, ipsec_keyword) = ipsec(configuration);
         Self {
             max_frame: configuration.read_u32("*JumboPacket", MAX_FRAME, *MAX_FRAME.start()),
             permanent_address,
             current_address: configuration.network_address().map_or(permanent_address, MacAddress),
-            ipsec: IpsecSetting { ah: ipsec & 1 != 0, esp: ipsec & 2 != 0 },
+            ipsec,
+            ipsec_keyword,
             segment: configuration.read_u32("SegmentId", 0..=0xFFFF, 0),
             sa_capacity: configuration.read_u32("SaOffloadCapacity", 1..=65_536, 4096),
+            fault_injection: configuration.read_bool("FaultInjection", false),
         }
     }
 
@@ -52,6 +66,18 @@ impl Settings {
 
 #[expect(clippy::cast_possible_truncation, reason = "14")]
 const HEADER_LEN: u32 = frame::HEADER_LEN as u32;
+
+/// The IPsec keywords. The one for IPv4-only devices is asked first; a device has one of the two, never both.
+fn ipsec(configuration: &Configuration<'_>) -> (IpsecSetting, IpsecKeyword) {
+    // Their numbers: 0 off, 1 AH, 2 ESP, 3 both; here 4 if there is none, or nonsense.
+    let read = |keyword| configuration.read_u32(keyword, 0..=3, 4);
+    let (value, keyword) = match (read("*IPsecOffloadV2IPv4"), read("*IPsecOffloadV2")) {
+        (4, both @ 0..=3) => (both, IpsecKeyword::BothFamilies),
+        (ipv4, _) => (ipv4, IpsecKeyword::Ipv4Only),
+    };
+    let value = if value > 3 { 3 } else { value };
+    (IpsecSetting { ah: value & 1 != 0, esp: value & 2 != 0 }, keyword)
+}
 
 /// A locally administered address that no two adapters of one machine share.
 fn permanent_address(if_index: u32) -> MacAddress {

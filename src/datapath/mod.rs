@@ -4,11 +4,13 @@
 //! its own and the NIC's.
 
 mod buffers;
+mod held;
 mod receive;
 mod send;
 mod vlan;
 
 pub use buffers::{Buffer, Line};
 pub(crate) use buffers::{TransmitBuffers, buffer_len};
+pub(crate) use held::HeldSends;
 pub(crate) use receive::{poll, return_buffers};
 pub(crate) use send::send;

@@ -17,10 +17,12 @@ use crate::{
 /// A frame that cannot be indicated now (paused, asleep) is a discard, and its buffer goes back to the NIC.
 pub(crate) fn poll(adapter: &Adapter, irql: Irql<'_>) {
     let port = adapter.nic.port();
+    // A reset waits for the frames in hand.
+    let _pass = adapter.pass();
     while let Some(mut arrived) = port.poll() {
         let mut receiver = adapter.nic.receiver(processor::current());
         let mut batch = ReceiveBatch::new();
-        let open = adapter.bars.check().is_ok();
+        let open = adapter.packets().is_ok();
         for frame in arrived.drain(..) {
             let (mut buffer, len) = (frame.buffer, frame.len);
             let bytes = buffer.bytes_mut().get_mut(..len).unwrap_or_default();
@@ -65,6 +67,10 @@ fn describe(crypto: Crypto) -> ReceiveOob {
     let done = |crypto_status| IpsecReceive { crypto_done: true, crypto_status, ..IpsecReceive::default() };
     match crypto {
         Crypto::NotDone => ReceiveOob::default(),
+        Crypto::DeletionWanted => ReceiveOob {
+            ipsec: Some(IpsecReceive { sa_delete_req: true, ..IpsecReceive::default() }),
+            ..ReceiveOob::default()
+        },
         Crypto::Verified(trailer) => ReceiveOob {
             ipsec: Some(done(CryptoStatus::Success)),
             ipsec_header: Some(IpsecReceiveHeader {

@@ -1,7 +1,7 @@
 //! Send: NBLs to frames (`nc-ndis-miniport_send_net_buffer_lists`).
 //!
 //! A chain is done within the call: every frame is on the wire, or its NBL has failed, before the chain is completed, in
-//! order and in one call. Sender memory is only read.
+//! order and in one call. Only a wedged device keeps sends (`held`). Sender memory is only read.
 
 use ndis::{CompletedChain, IpsecSendHeader, NetBuffer, SendChain, SendContext, SendNbl, Status, processor};
 
@@ -16,7 +16,9 @@ use crate::{
 
 /// Sends a chain.
 pub(crate) fn send(adapter: &Adapter, mut chain: SendChain, context: SendContext<'_>) {
-    if let Err(status) = adapter.bars.check() {
+    // Dropped last: a reset that waits for it finds all sends completed.
+    let pass = adapter.pass();
+    if let Err(status) = pass.bars.packets() {
         return chain.complete(status, context.irql);
     }
     let Some(mut memory) = adapter.transmit_buffers.take() else {
@@ -24,20 +26,37 @@ pub(crate) fn send(adapter: &Adapter, mut chain: SendChain, context: SendContext
     };
     let mut transmitter = adapter.nic.transmitter(processor::current());
     let mut completed = CompletedChain::new();
+    let mut stuck = SendChain::new();
     while let Some(nbl) = chain.pop_front() {
-        let status = match send_nbl(adapter, &nbl, &mut memory, &mut transmitter) {
-            Ok(()) => Status::SUCCESS,
+        match send_nbl(adapter, &nbl, &mut memory, &mut transmitter) {
+            Ok(Taken::Sent) => completed.push(nbl, Status::SUCCESS),
+            Ok(Taken::Stuck) => {
+                // This one and all behind it. Both are this adapter's, so neither call can fail.
+                drop(stuck.push_back(nbl));
+                drop(stuck.append(core::mem::take(&mut chain)));
+            }
             Err(status) => {
                 transmitter.count_error();
-                status
+                completed.push(nbl, status);
             }
-        };
-        completed.push(nbl, status);
+        }
     }
     let progress = transmitter.finish();
     adapter.transmit_buffers.give(memory);
     adapter.pending_deletes.complete(&adapter.nic.slots, progress);
     completed.complete(context.irql);
+    if !stuck.is_empty() {
+        adapter.held_sends.hold(stuck);
+        adapter.fail_held();
+    }
+}
+
+/// What became of an NBL that nothing was wrong with.
+enum Taken {
+    /// Its frames are on the wire.
+    Sent,
+    /// The device has wedged over it.
+    Stuck,
 }
 
 /// Sends the frames of one NBL, up to the first that fails.
@@ -46,7 +65,7 @@ fn send_nbl(
     nbl: &SendNbl,
     memory: &mut [u8],
     transmitter: &mut Transmitter<'_, Buffer, Line>,
-) -> Result<(), Status> {
+) -> Result<Taken, Status> {
     let checksum = nbl.checksum();
     if nbl.large_send().is_some() || checksum.ip || checksum.tcp || checksum.udp {
         // Not offered. Sending the packet as it is would put a wrong one on the wire.
@@ -59,9 +78,13 @@ fn send_nbl(
     let protection =
         (ipsec.transport != 0).then(|| Protection { sa: ipsec.transport, header: send_header(ipsec.header) });
     for buffer in nbl.buffers() {
-        let mut len = assemble(adapter, &buffer, memory)?;
+        let mut len = assemble(adapter, buffer, memory)?;
+        if !transmitter.admit() {
+            return Ok(Taken::Stuck);
+        }
         if let Some(protection) = protection {
-            // An unknown handle or a packet that the SA does not cover: fail, whatever the reason; never send it in clear.
+            // An unknown handle, IPsec switched off, a packet that the SA does not cover: fail, whatever the reason; never
+            // send it in clear.
             transmitter.protect(&mut memory[..len], protection).map_err(|_| Status::FAILURE)?;
         }
         if let Some(tag) = nbl.vlan() {
@@ -70,7 +93,7 @@ fn send_nbl(
         }
         transmitter.transmit(&memory[..len]);
     }
-    Ok(())
+    Ok(Taken::Sent)
 }
 
 fn send_header(header: IpsecSendHeader) -> SendHeader {
@@ -82,7 +105,7 @@ fn send_header(header: IpsecSendHeader) -> SendHeader {
 
 /// Copies a frame out of its MDLs to the start of `memory`, pads it to the minimum with zeros, and says how long it is.
 /// There is room for a tag behind it.
-fn assemble(adapter: &Adapter, buffer: &NetBuffer<'_>, memory: &mut [u8]) -> Result<usize, Status> {
+fn assemble(adapter: &Adapter, buffer: NetBuffer<'_>, memory: &mut [u8]) -> Result<usize, Status> {
     let len = buffer.len();
     if !(frame::HEADER_LEN..=adapter.settings.max_frame as usize).contains(&len) {
         return Err(Status::INVALID_LENGTH);

@@ -69,15 +69,20 @@ fn try_protect(sa: &Sa, frame: &mut [u8], header: SendHeader) -> Result<usize, P
         return Err(ProtectError::NotCovered);
     }
     let packet = ip.payload_mut();
-    let spi = EspHeader::new_checked(&*packet).map_err(|_| ProtectError::NotEsp)?.spi();
-    if spi != sa.spi() {
+    let esp = EspHeader::new_checked(&*packet).map_err(|_| ProtectError::NotEsp)?;
+    let sequence = esp.sequence();
+    if esp.spi() != sa.spi() {
         return Err(ProtectError::NotCovered);
     }
     let iv = packet.get(ESP_HEADER_LEN..).and_then(<[u8]>::first_chunk::<IV_LEN>).copied();
     if !sa.take_iv(iv.ok_or(ProtectError::NotEsp)?) {
         return Err(ProtectError::IvRepeated);
     }
-    sa.esp().seal(packet, None, Some(header.trailer)).map_err(ProtectError::Malformed)?;
+    let high = sa.esn().map(|esn| esn.nearest(sequence));
+    sa.esp().seal(packet, high, Some(header.trailer)).map_err(ProtectError::Malformed)?;
+    if let (Some(esn), Some(high)) = (sa.esn(), high) {
+        esn.advance(high, sequence);
+    }
     Ok(packet.len())
 }
 
@@ -90,6 +95,8 @@ pub struct Selector {
     pub source: Ipv4Addr,
     /// Receiver.
     pub destination: Ipv4Addr,
+    /// The sequence number, or the low half of an extended one.
+    sequence: u32,
     /// Where the ESP part lies in the frame.
     start: usize,
     end: usize,
@@ -106,10 +113,17 @@ pub fn selector(frame: &[u8]) -> Option<Selector> {
     if !is_plain_esp(&ip) {
         return None;
     }
-    let spi = EspHeader::new_checked(ip.payload()).ok()?.spi();
+    let esp = EspHeader::new_checked(ip.payload()).ok()?;
     let start = ethernet.header_len() + ip.header_len();
     let end = ethernet.header_len() + usize::from(ip.total_len());
-    Some(Selector { spi, source: ip.src(), destination: ip.dst(), start, end })
+    Some(Selector {
+        spi: esp.spi(),
+        source: ip.src(),
+        destination: ip.dst(),
+        sequence: esp.sequence(),
+        start,
+        end,
+    })
 }
 
 /// Verifies and decrypts in place the packet that `selector` was made of, and counts it.
@@ -119,7 +133,7 @@ pub fn selector(frame: &[u8]) -> Option<Selector> {
 pub fn verify(sa: &Sa, frame: &mut [u8], selector: Selector) -> Result<Trailer, OpenError> {
     let packet = frame.get_mut(selector.start..selector.end);
     let result = match packet {
-        Some(packet) => sa.esp().open(packet, None),
+        Some(packet) => open(sa, packet, selector.sequence),
         None => Err(OpenError::from(esp::SyntaxError::Truncated)),
     };
     match result {
@@ -132,6 +146,22 @@ pub fn verify(sa: &Sa, frame: &mut [u8], selector: Selector) -> Result<Trailer, 
             Err(error)
         }
     }
+}
+
+/// Opens a packet with the high half of its sequence number, which it does not carry. What does not authenticate is not
+/// decrypted, so a second try costs one more authentication and no more; [`Esn::candidates`](super::esn::Esn::candidates)
+/// says when there is one.
+fn open(sa: &Sa, packet: &mut [u8], sequence: u32) -> Result<esp::Opened, OpenError> {
+    let Some(esn) = sa.esn() else { return sa.esp().open(packet, None) };
+    let (first, second) = esn.candidates(sequence);
+    let (mut high, mut result) = (first, sa.esp().open(packet, Some(first)));
+    if let (Err(OpenError::AuthenticationFailed), Some(second)) = (&result, second) {
+        (high, result) = (second, sa.esp().open(packet, Some(second)));
+    }
+    if result.is_ok() {
+        esn.advance(high, sequence);
+    }
+    result
 }
 
 fn is_plain_esp<T: AsRef<[u8]>>(ip: &Ipv4Packet<T>) -> bool {

@@ -32,6 +32,7 @@ impl Cast {
 
 /// The kinds of frame that a port accepts (NDIS packet filter bits, decoded).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the bits of the packet filter, each with a name")]
 pub struct PacketFilter {
     /// Frames to this station.
     pub directed: bool,

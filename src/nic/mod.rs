@@ -6,7 +6,9 @@
 //! says otherwise; nothing here blocks.
 
 pub mod counters;
+pub mod device;
 pub mod engine;
+pub mod esn;
 pub mod filter;
 pub mod frame;
 pub mod port;
@@ -14,17 +16,22 @@ pub mod sa;
 pub mod segment;
 pub mod slots;
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::{
+    num::NonZeroUsize,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+};
 
 use ipsec::esp::{OpenError, Trailer};
 
 use self::{
     counters::{Direction as Counters, Tally},
+    device::Device,
     engine::{ProtectError, SendHeader},
     filter::MacAddress,
     port::{FrameBuffer, Interrupt, Port},
+    sa::Sa,
     segment::{Plug, Segments},
-    slots::{Progress, Slots},
+    slots::{AddError, Progress, Slots},
 };
 use crate::kernel::{OutOfMemory, PoolArc};
 
@@ -49,9 +56,60 @@ pub struct Nic<B: FrameBuffer, I: Interrupt> {
     /// The SA slots.
     pub slots: Slots,
     plug: Plug<B, I>,
+    device: Device,
     sent: Counters,
     received: Counters,
-    receives_ipsec: AtomicBool,
+    /// [`Switches`], as bits.
+    switches: AtomicU8,
+}
+
+/// What the engine does with packets of SAs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switches {
+    /// Protects what is sent with a handle. If not, such packets are refused: none goes out in clear.
+    pub transmit: bool,
+    /// What it does with received ones.
+    pub receive: ReceiveIpsec,
+}
+
+/// What the engine does with a received packet that an SA covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiveIpsec {
+    /// Leaves it alone.
+    Off,
+    /// Leaves it alone and asks for the deletion of the SA.
+    AskToDelete,
+    /// Verifies and decrypts it.
+    On,
+}
+
+impl Switches {
+    /// Nothing is done.
+    pub const OFF: Self = Self { transmit: false, receive: ReceiveIpsec::Off };
+
+    const TRANSMIT: u8 = 1;
+    const RECEIVE: u8 = 2;
+    const ASK: u8 = 4;
+
+    const fn to_bits(self) -> u8 {
+        let receive = match self.receive {
+            ReceiveIpsec::Off => 0,
+            ReceiveIpsec::AskToDelete => Self::ASK,
+            ReceiveIpsec::On => Self::RECEIVE,
+        };
+        receive | if self.transmit { Self::TRANSMIT } else { 0 }
+    }
+
+    const fn from_bits(bits: u8) -> Self {
+        let receive = if bits & Self::RECEIVE != 0 {
+            ReceiveIpsec::On
+        } else if bits & Self::ASK != 0 {
+            ReceiveIpsec::AskToDelete
+        } else {
+            ReceiveIpsec::Off
+        };
+        Self { transmit: bits & Self::TRANSMIT != 0, receive }
+    }
 }
 
 /// How a frame is to be protected.
@@ -66,6 +124,8 @@ pub struct Protection {
 /// Why a frame could not be protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransmitError {
+    /// The engine is switched off.
+    Off,
     /// The handle is of no SA, or of one that was deleted.
     UnknownSa,
     /// The SA cannot protect this frame.
@@ -77,6 +137,8 @@ pub enum TransmitError {
 pub enum Crypto {
     /// It matched no SA; the frame is as it came off the wire.
     NotDone,
+    /// It matched an SA that the host should delete; the frame is as it came off the wire.
+    DeletionWanted,
     /// It was authentic and is decrypted.
     Verified(Trailer),
     /// It matched an SA and did not pass.
@@ -98,10 +160,34 @@ impl<B: FrameBuffer, I: Interrupt> Nic<B, I> {
         Ok(Self {
             slots,
             plug: Segments::plug_in(segments, config.segment, port)?,
+            device: Device::new(),
             sent: Counters::default(),
             received: Counters::default(),
-            receives_ipsec: AtomicBool::new(false),
+            switches: AtomicU8::new(Switches::OFF.to_bits()),
         })
+    }
+
+    /// The device itself.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Loads an SA into a slot and publishes it; its handle is never 0. Not during a [`reset`](Self::reset).
+    ///
+    /// # Errors
+    /// [`AddError`].
+    pub fn add(&self, processor: u32, sa: Sa) -> Result<(NonZeroUsize, Progress), AddError> {
+        sa.load(self.device.incarnation());
+        self.slots.add(processor, sa)
+    }
+
+    /// Resets the device, whose slots are empty then, and loads every SA again from the driver's table. Handles stay. Only
+    /// while no packet and no request is in progress; what the look through the table held up is in the result.
+    pub fn reset(&self, processor: u32) -> Progress {
+        let incarnation = self.device.reset();
+        let reader = self.slots.enter(processor);
+        reader.iter().for_each(|(_, sa)| sa.load(incarnation));
+        reader.leave()
     }
 
     /// Where it is plugged in.
@@ -109,10 +195,15 @@ impl<B: FrameBuffer, I: Interrupt> Nic<B, I> {
         self.plug.port()
     }
 
-    /// Whether received packets are matched with SAs at all.
-    pub fn set_receives_ipsec(&self, on: bool) {
+    /// Sets what the engine does.
+    pub fn set_switches(&self, switches: Switches) {
         // Relaxed: packets around the change may be treated either way.
-        self.receives_ipsec.store(on, Relaxed);
+        self.switches.store(switches.to_bits(), Relaxed);
+    }
+
+    /// What the engine does.
+    pub fn switches(&self) -> Switches {
+        Switches::from_bits(self.switches.load(Relaxed))
     }
 
     /// Begins a batch of transmissions on `processor` (a hint).
@@ -124,6 +215,11 @@ impl<B: FrameBuffer, I: Interrupt> Nic<B, I> {
     pub fn receiver(&self, processor: u32) -> Receiver<'_, B, I> {
         let tally = self.port().take_dropped();
         Receiver { nic: self, reader: self.slots.enter(processor), tally }
+    }
+
+    /// Whether the device has this SA in its slot.
+    fn holds(&self, sa: &Sa) -> bool {
+        sa.is_loaded(self.device.incarnation())
     }
 
     /// What was sent since initialisation.
@@ -151,8 +247,22 @@ impl<B: FrameBuffer, I: Interrupt> Transmitter<'_, B, I> {
     /// # Errors
     /// [`TransmitError`]; the frame is unchanged and must not be sent.
     pub fn protect(&self, frame: &mut [u8], protection: Protection) -> Result<(), TransmitError> {
-        let sa = self.reader.get(protection.sa).ok_or(TransmitError::UnknownSa)?;
+        if !self.nic.switches().transmit {
+            return Err(TransmitError::Off);
+        }
+        let sa = self.reader.get(protection.sa).filter(|sa| self.nic.holds(sa));
+        let sa = sa.ok_or(TransmitError::UnknownSa)?;
         engine::protect(sa, frame, protection.header).map_err(TransmitError::Unprotectable)
+    }
+
+    /// Whether the device takes a further frame. If not it is wedged: what it was given last it never gives back, and it
+    /// takes frames off the wire no more.
+    pub fn admit(&self) -> bool {
+        let admitted = self.nic.device.take();
+        if self.nic.device.is_wedged() {
+            self.nic.port().stop();
+        }
+        admitted
     }
 
     /// Puts a frame on the wire as it is.
@@ -188,11 +298,17 @@ impl<B: FrameBuffer, I: Interrupt> Receiver<'_, B, I> {
         if let Some(destination) = frame::destination(frame) {
             self.tally.count(destination, frame.len());
         }
-        if !self.nic.receives_ipsec.load(Relaxed) {
+        let mode = self.nic.switches().receive;
+        if mode == ReceiveIpsec::Off {
             return Crypto::NotDone;
         }
         let Some(selector) = engine::selector(frame) else { return Crypto::NotDone };
-        let Some(sa) = self.reader.find(&selector) else { return Crypto::NotDone };
+        let Some(sa) = self.reader.find(&selector).filter(|sa| self.nic.holds(sa)) else {
+            return Crypto::NotDone;
+        };
+        if mode == ReceiveIpsec::AskToDelete {
+            return Crypto::DeletionWanted;
+        }
         match engine::verify(sa, frame, selector) {
             Ok(trailer) => Crypto::Verified(trailer),
             Err(error) => Crypto::Failed(error),

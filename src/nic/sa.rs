@@ -1,14 +1,19 @@
 //! One security association as the NIC's slot holds it (RFC 4301 §4.4.2): selectors, transform, counters.
 //!
-//! Immutable once it is in the table, but for its counters. Dropping it wipes the key ([`EspSa`] does).
+//! Immutable once it is in the table, but for its counters, the high half of its sequence number and the mark that says
+//! whether the device holds it. Dropping it wipes the key ([`EspSa`] does).
 
 use core::{
     net::Ipv4Addr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use ipsec::esp::{EspSa, IV_LEN};
+use ipsec::{
+    algorithm::Algorithm,
+    esp::{EspSa, IV_LEN},
+};
 
+use super::esn::Esn;
 use crate::kernel::PoolBox;
 
 /// What [`Sa::take_iv`] takes for the IV before the first: that one IV of 2^64 is never accepted as the first.
@@ -23,15 +28,32 @@ pub enum Direction {
     Outbound,
 }
 
-/// A transport-mode ESP SA over IPv4.
+/// What an SA is, but for its SPI and key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Which way it protects.
+    pub direction: Direction,
+    /// Sender of the packets; unspecified (0.0.0.0) matches any.
+    pub source: Ipv4Addr,
+    /// Receiver of the packets; unspecified matches any.
+    pub destination: Ipv4Addr,
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// High half of the sequence number, if extended ones are used.
+    pub sequence_high: Option<u32>,
+}
+
+/// An ESP SA over IPv4.
 pub struct Sa {
     direction: Direction,
-    /// Sender of the packets; unspecified (0.0.0.0) matches any.
+    algorithm: Algorithm,
     source: Ipv4Addr,
-    /// Receiver of the packets; for an outbound SA, unspecified matches any.
     destination: Ipv4Addr,
+    /// The incarnation of the device that has this SA in its slot; 0 for none.
+    loaded: AtomicU32,
     /// Apart from the slot: a kilobyte of key schedule, built once where it stays.
     esp: PoolBox<EspSa>,
+    esn: Option<Esn>,
     /// The last IV that went out, as a number; see [`Sa::take_iv`].
     last_iv: AtomicU64,
     packets: AtomicU64,
@@ -51,18 +73,43 @@ pub struct SaCounters {
 }
 
 impl Sa {
-    /// An SA for packets from `source` to `destination`.
-    pub fn new(direction: Direction, source: Ipv4Addr, destination: Ipv4Addr, esp: PoolBox<EspSa>) -> Self {
+    /// An SA with this transform; in no slot yet.
+    pub fn new(description: &Description, esp: PoolBox<EspSa>) -> Self {
+        let &Description { direction, source, destination, algorithm, sequence_high } = description;
         Self {
             direction,
+            algorithm,
             source,
             destination,
+            loaded: AtomicU32::new(0),
             esp,
+            esn: sequence_high.map(Esn::new),
             last_iv: AtomicU64::new(UNUSED_IV),
             packets: AtomicU64::new(0),
             octets: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }
+    }
+
+    /// Puts it into the slots of this incarnation of the device.
+    pub(super) fn load(&self, incarnation: u32) {
+        // Relaxed: whoever looks has come by it through the table, or through the gate that a reset closes.
+        self.loaded.store(incarnation, Relaxed);
+    }
+
+    /// Whether this incarnation of the device has it.
+    pub fn is_loaded(&self, incarnation: u32) -> bool {
+        self.loaded.load(Relaxed) == incarnation
+    }
+
+    /// The algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Its extended sequence numbers, if it has them.
+    pub fn esn(&self) -> Option<&Esn> {
+        self.esn.as_ref()
     }
 
     /// Which way it protects.

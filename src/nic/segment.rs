@@ -42,14 +42,13 @@ impl<B: FrameBuffer, I: Interrupt> Segments<B, I> {
     ) -> Result<Plug<B, I>, OutOfMemory> {
         let mut list = segments.list.lock();
         let known = list.iter().find(|segment| segment.id == id).cloned();
-        let segment = match known {
-            Some(segment) => segment,
-            None => {
-                list.try_reserve(1).map_err(|_| OutOfMemory)?;
-                let segment = PoolArc::try_new(Segment::new(id))?;
-                list.push(segment.clone());
-                segment
-            }
+        let segment = if let Some(segment) = known {
+            segment
+        } else {
+            list.try_reserve(1).map_err(|_| OutOfMemory)?;
+            let segment = PoolArc::try_new(Segment::new(id))?;
+            list.push(segment.clone());
+            segment
         };
         // From here on a failure drops the plug, which removes the segment again if it is new.
         let plug = Plug { segments: segments.clone(), segment, port };
@@ -60,6 +59,12 @@ impl<B: FrameBuffer, I: Interrupt> Segments<B, I> {
         drop(list);
         plugged.map_err(|_| OutOfMemory)?;
         Ok(plug)
+    }
+}
+
+impl<B: FrameBuffer, I: Interrupt> Default for Segments<B, I> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

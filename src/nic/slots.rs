@@ -1,9 +1,9 @@
 //! The SA slots: [`sa_table::SaTable`] of [`Sa`]s, with the NIC's words for it.
 
-use core::num::NonZeroUsize;
+use core::{net::Ipv4Addr, num::NonZeroUsize};
 
-use sa_table::{Config, Handle, InboundKey, Protocol, Refusal, SaTable};
-pub use sa_table::{GracePeriod, Progress};
+use sa_table::{Config, InboundKey, Protocol, Refusal, SaTable};
+pub use sa_table::{GracePeriod, Handle, Progress, Stats};
 
 use super::{
     engine::Selector,
@@ -16,7 +16,7 @@ use crate::kernel::{OutOfMemory, Pool};
 pub enum AddError {
     /// No slot is free.
     Full,
-    /// An inbound SA with this SPI, destination and protocol exists.
+    /// An inbound SA with this SPI, destination and protocol exists. It stays as it is.
     Duplicate,
 }
 
@@ -83,6 +83,11 @@ impl Slots {
         self.table.try_reclaim()
     }
 
+    /// What there is and what was done, in numbers.
+    pub fn stats(&self) -> Stats {
+        self.table.stats()
+    }
+
     /// Whether what was deleted under `grace` is freed.
     pub fn is_over(&self, grace: GracePeriod) -> bool {
         self.table.is_over(grace)
@@ -123,11 +128,21 @@ impl Reader<'_> {
         self.reader.get(Handle::from_raw(handle)?)
     }
 
-    /// The inbound SA that a packet asks for, if it is also from the right sender.
+    /// The inbound SA that a packet asks for (RFC 4301 §4.1): the one for its destination if it is from the right sender,
+    /// else one for any destination.
     pub fn find(&self, selector: &Selector) -> Option<&Sa> {
-        let key = InboundKey::v4(selector.spi, selector.destination.octets(), Protocol::Esp);
+        self.find_to(selector, selector.destination).or_else(|| self.find_to(selector, Ipv4Addr::UNSPECIFIED))
+    }
+
+    fn find_to(&self, selector: &Selector, destination: Ipv4Addr) -> Option<&Sa> {
+        let key = InboundKey::v4(selector.spi, destination.octets(), Protocol::Esp);
         let (_, sa) = self.reader.find(&key)?;
         sa.covers(selector.source, selector.destination).then_some(sa)
+    }
+
+    /// Every SA with its handle, by slot number.
+    pub fn iter(&self) -> impl Iterator<Item = (Handle, &Sa)> {
+        self.reader.iter().map(|entry| (entry.handle, entry.value))
     }
 
     /// Ends the batch.

@@ -1,17 +1,18 @@
 //! Regular OID requests: one table says which there are, which way each goes and who answers it.
 //!
-//! `PASSIVE_LEVEL`, one at a time (NDIS serialises them). The IPsec OIDs come on the direct path (`sa`).
+//! `PASSIVE_LEVEL`, one at a time (NDIS serialises them). The IPsec OIDs are `sa`'s, on whichever path they come.
 
 mod ethernet;
 mod general;
 mod offload;
 mod power;
+mod private;
 mod statistics;
 
 use ndis::{OidCompletion, OidKind, OidRequest, Regular, Status};
 use ndis_sys::{self as sys, NDIS_OID};
 
-use crate::adapter::Adapter;
+use crate::{adapter::Adapter, dump, sa};
 
 /// Answers one OID in one direction.
 type Handler = for<'r> fn(&Adapter, OidRequest<'r, Regular>) -> OidCompletion<'r, Regular>;
@@ -31,7 +32,7 @@ const fn set(oid: NDIS_OID, handler: Handler) -> Entry {
     Entry { oid, query: None, set: Some(handler) }
 }
 
-const TABLE: [Entry; 33] = [
+const TABLE: [Entry; 34] = [
     query(sys::OID_GEN_HARDWARE_STATUS, general::hardware_status),
     query(sys::OID_GEN_TRANSMIT_BUFFER_SPACE, general::transmit_buffer_space),
     query(sys::OID_GEN_RECEIVE_BUFFER_SPACE, general::receive_buffer_space),
@@ -69,7 +70,11 @@ const TABLE: [Entry; 33] = [
     set(sys::OID_PM_PARAMETERS, power::set_parameters),
     set(sys::OID_TCP_OFFLOAD_PARAMETERS, offload::set_parameters),
     set(sys::OID_OFFLOAD_ENCAPSULATION, offload::set_encapsulation),
+    query(dump::OID_IPSECNIC_SA_TABLE, private::sa_table),
 ];
+
+/// What is answered but not listed: it exists for tests, by a keyword.
+const UNLISTED: [Entry; 1] = [set(dump::OID_IPSECNIC_WEDGE, private::wedge)];
 
 /// The OID list of the general attributes: all of the table.
 pub(crate) static SUPPORTED: [NDIS_OID; TABLE.len()] = {
@@ -84,10 +89,14 @@ pub(crate) static SUPPORTED: [NDIS_OID; TABLE.len()] = {
 
 /// Answers a request.
 pub(crate) fn handle<'r>(adapter: &Adapter, request: OidRequest<'r, Regular>) -> OidCompletion<'r, Regular> {
-    if adapter.bars.is_removed() {
-        return request.fail(Status::NOT_ACCEPTED);
+    if sa::is_ours(request.oid()) {
+        return sa::handle(adapter, request);
     }
-    let entry = TABLE.iter().find(|entry| entry.oid == request.oid());
+    let pass = adapter.pass();
+    if let Err(status) = pass.bars.requests() {
+        return request.fail(status);
+    }
+    let entry = TABLE.iter().chain(&UNLISTED).find(|entry| entry.oid == request.oid());
     let handler = entry.and_then(|entry| match request.kind() {
         OidKind::Query => entry.query,
         OidKind::Set => entry.set,

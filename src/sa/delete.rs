@@ -6,29 +6,59 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use ndis::{Direct, OidCompletion, OidRequest, PendedQueue, RequestId, Status, processor};
+use ndis::{Direct, OidCompletion, OidPath, OidRequest, PendedQueue, Regular, RequestId, Status, processor};
 
 use crate::{
     adapter::Adapter,
     nic::slots::{GracePeriod, Progress, Slots},
 };
 
-/// Requests that wait until the last packet has left their SAs.
+/// Requests that wait until the last packet has left their SAs, by the path that they came by.
 pub(crate) struct PendingDeletes {
-    queue: PendedQueue<Direct, GracePeriod>,
+    direct: PendedQueue<Direct, GracePeriod>,
+    regular: PendedQueue<Regular, GracePeriod>,
     /// Handles in DELETE_SA lists that named no SA.
     skipped: AtomicU64,
+}
+
+/// A path of requests, with the queue of its own.
+pub(crate) trait Path: OidPath {
+    /// Where requests of this path wait.
+    fn queue(pending: &PendingDeletes) -> &PendedQueue<Self, GracePeriod>;
+}
+
+impl Path for Direct {
+    fn queue(pending: &PendingDeletes) -> &PendedQueue<Self, GracePeriod> {
+        &pending.direct
+    }
+}
+
+impl Path for Regular {
+    fn queue(pending: &PendingDeletes) -> &PendedQueue<Self, GracePeriod> {
+        &pending.regular
+    }
 }
 
 impl PendingDeletes {
     /// None waits.
     pub(crate) const fn new() -> Self {
-        Self { queue: PendedQueue::new(), skipped: AtomicU64::new(0) }
+        Self { direct: PendedQueue::new(), regular: PendedQueue::new(), skipped: AtomicU64::new(0) }
     }
 
-    /// Ends a cancelled request. Its SAs are deleted all the same: they were unpublished before it was pended.
-    pub(crate) fn cancel(&self, id: RequestId) {
-        if let Some(request) = self.queue.take(id) {
+    /// Ends a cancelled request: `REQUEST_ABORTED`. Its SAs are deleted all the same: they were unpublished before it was
+    /// pended.
+    pub(crate) fn cancel<K: Path>(&self, id: RequestId) {
+        if let Some(request) = K::queue(self).take(id) {
+            request.cancel();
+        }
+    }
+
+    /// Ends all of them because of a reset: `REQUEST_ABORTED`, as for a cancelled one.
+    pub(crate) fn abort(&self) {
+        while let Some(request) = self.direct.take_if(|_| true) {
+            request.cancel();
+        }
+        while let Some(request) = self.regular.take_if(|_| true) {
             request.cancel();
         }
     }
@@ -38,15 +68,23 @@ impl PendingDeletes {
     /// To be called with every [`Progress`], as the table's protocol for deleting asks.
     pub(crate) fn complete(&self, slots: &Slots, progress: Progress) {
         if progress.ended() {
-            while let Some(request) = self.queue.take_if(|grace| slots.is_over(*grace)) {
+            while let Some(request) = self.direct.take_if(|grace| slots.is_over(*grace)) {
+                request.complete(Status::SUCCESS);
+            }
+            while let Some(request) = self.regular.take_if(|grace| slots.is_over(*grace)) {
                 request.complete(Status::SUCCESS);
             }
         }
     }
+
+    /// Handles in DELETE_SA lists that named no SA.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped.load(Relaxed)
+    }
 }
 
 /// Deletes the SAs of a list.
-pub(super) fn list<'r>(adapter: &Adapter, mut request: OidRequest<'r, Direct>) -> OidCompletion<'r, Direct> {
+pub(super) fn list<'r, K: Path>(adapter: &Adapter, mut request: OidRequest<'r, K>) -> OidCompletion<'r, K> {
     let (slots, pending) = (&adapter.nic.slots, &adapter.pending_deletes);
     let mut deleter = slots.deleter(processor::current());
     match request.delete_sa_list() {
@@ -68,7 +106,7 @@ pub(super) fn list<'r>(adapter: &Adapter, mut request: OidRequest<'r, Direct>) -
     // Some packet is still at one of the SAs. The order matters (see sa-table, "The protocol"): first the request is
     // where whoever frees the SAs looks for it, then it is tried again. From here on it may be completed at any moment.
     let (pended, completion) = request.pend();
-    if let Err(foreign) = pending.queue.push(pended, grace) {
+    if let Err(foreign) = K::queue(pending).push(pended, grace) {
         foreign.cancel(); // another adapter's: NDIS sends none, and the queue has one owner
     }
     pending.complete(slots, slots.try_reclaim());

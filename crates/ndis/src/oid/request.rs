@@ -264,6 +264,12 @@ impl<'r, K: OidPath> OidRequest<'r, K> {
         unsafe { slice::from_raw_parts(buffer.start, buffer.input) }
     }
 
+    /// Bytes of room for an answer; 0 for a set.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.buffer().output
+    }
+
     fn finish(self, status: Status, counts: Counts) -> OidCompletion<'r, K> {
         // SAFETY: by the invariant.
         unsafe { set_counts(self.raw, counts) };
