@@ -145,6 +145,11 @@ impl DriverCore {
         })
     }
 
+    /// Its image; `None` for a native driver.
+    pub(crate) fn image(&self) -> Option<&Image> {
+        self.image.as_ref()
+    }
+
     pub(crate) fn object(&self) -> usize {
         self.object.address()
     }

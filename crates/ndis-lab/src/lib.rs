@@ -26,6 +26,7 @@
 #![allow(clippy::doc_markdown)] // NET_BUFFER_LIST and hundreds like it are names, not code
 
 pub mod adapter;
+mod bytes;
 mod census;
 mod driver;
 mod error;

@@ -14,6 +14,7 @@ use ndis_sys::{
 use parking_lot::Mutex;
 
 use crate::adapter::AdapterId;
+use crate::bytes::first_other;
 use crate::machine::{AddressMap, HandleKind, Machine, Origin};
 use crate::rules;
 
@@ -59,7 +60,7 @@ impl Memory {
     fn intact(&self) -> bool {
         // SAFETY: the allocation is initialised: zeroed when made, poisoned when freed.
         let bytes = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) };
-        bytes.iter().all(|byte| *byte == FREED)
+        first_other(bytes, FREED).is_none()
     }
 }
 

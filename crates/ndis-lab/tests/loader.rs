@@ -196,7 +196,9 @@ fn what_is_no_driver_is_told_from_what_is_damaged() {
 #[test]
 fn all_missing_imports_are_named_at_once() {
     let imports = vec![Some("ZwZebra"), Some("KeAnswer"), Some("IoAnt")];
-    let LoadError::MissingImports(missing) = refused(&Recipe { imports, ..Recipe::default() }) else { panic!() };
+    let LoadError::MissingImports(missing) = refused(&Recipe { imports, ..Recipe::default() }) else {
+        panic!()
+    };
     let named = |name: &str| MissingImport { module: "ntoskrnl.exe".into(), name: name.into() };
     assert_eq!(missing, [named("IoAnt"), named("ZwZebra")]);
     let error = LoadError::MissingImports(missing).to_string();

@@ -139,6 +139,26 @@ fn a_bugcheck_is_a_value_and_ends_the_machine() {
     assert_eq!(lab.bugcheck().unwrap(), *bugcheck);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_trap_in_the_driver_stops_the_machine_only() {
+    for (defect, code) in
+        [(Defect::WildAccess, 0x50), (Defect::IllegalInstruction, 0x1e), (Defect::EndlessRecursion, 0x50)]
+    {
+        for _ in 0..3 {
+            let lab = lab();
+            let driver = load(&lab, defect).unwrap();
+            let adapter = driver.add_adapter(AdapterConfig::new()).unwrap();
+            let error = adapter.oid(Oid::query(ndis_sys::OID_GEN_VENDOR_ID, 4)).unwrap_err();
+            let LabError::BugCheck(bugcheck) = error else { panic!("{error}") };
+            assert_eq!(bugcheck.code, code, "{bugcheck}");
+            if defect == Defect::WildAccess {
+                assert_eq!(bugcheck.parameters[0], 0x1234_5678_9abc);
+            }
+        }
+    }
+}
+
 fn running(lab: &Lab) -> (Driver, Adapter) {
     let driver = load(lab, Defect::None).unwrap();
     let adapter = driver.add_adapter(AdapterConfig::new()).unwrap();

@@ -369,6 +369,7 @@ impl Adapter {
         // SAFETY: the registered handler with its two arguments.
         unsafe { self.call(self.core.entry(handler::HALT, PASSIVE), halt, args) }?;
         self.core.set_state(State::Halted);
+        self.core.receives.drop_sink();
         self.remove();
         self.check_left(rules::LEAK_HALT);
         Ok(())

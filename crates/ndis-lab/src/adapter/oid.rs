@@ -1,6 +1,8 @@
 //! OID requests, regular and direct: delivery, completion, cancellation, and what NDIS answers itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ndis_sys::{
@@ -212,6 +214,15 @@ enum Phase {
     Done(i32),
 }
 
+/// What NDIS remembers of successful sets, to answer queries itself.
+const REMEMBERED: &[NDIS_OID] = &[
+    ndis_sys::OID_GEN_CURRENT_PACKET_FILTER,
+    ndis_sys::OID_GEN_CURRENT_LOOKAHEAD,
+    ndis_sys::OID_802_3_MULTICAST_LIST,
+    ndis_sys::OID_PM_PARAMETERS,
+    ndis_sys::OID_OFFLOAD_ENCAPSULATION,
+];
+
 /// A request that the driver has.
 struct Record {
     direct: bool,
@@ -223,6 +234,8 @@ pub(crate) struct Oids {
     records: Mutex<AddressMap<Record>>,
     /// Completed requests whose memory is still kept, so that a second completion is recognised.
     done: Mutex<std::collections::VecDeque<Memory>>,
+    /// The bytes of successful sets of the [`REMEMBERED`] identifiers.
+    set: Mutex<BTreeMap<NDIS_OID, Vec<u8>>>,
     /// Whether a regular request is with the driver: they come one at a time.
     busy: Mutex<bool>,
     free: Condvar,
@@ -261,7 +274,7 @@ impl std::fmt::Debug for PendingOid {
 
 impl Adapter {
     /// Sends a request and waits for its end. If the driver does not complete it within the lab's
-    /// time limit it is cancelled, as NDIS does.
+    /// time limit and it has an identifier, it is cancelled, as NDIS does.
     ///
     /// # Errors
     /// [`LabError::State`] where NDIS sends no requests; [`LabError::Timeout`] if even the cancelled
@@ -269,7 +282,7 @@ impl Adapter {
     pub fn oid(&self, request: Oid) -> Result<OidOutcome, LabError> {
         let pending = self.oid_begin(request)?;
         let timeout = self.machine.options.timeout;
-        if !pending.wait(timeout)? {
+        if !pending.wait(timeout)? && pending.request.request_id != 0 {
             pending.cancel()?;
             pending.wait(timeout)?;
         }
@@ -507,8 +520,11 @@ impl PendingOid {
             self.violate(rules::OID_TIMEOUT, "it is neither completed nor ended by its cancellation");
             return Err(LabError::Timeout(name));
         };
-        self.end_turn();
         let outcome = self.outcome(status);
+        if outcome.is_success() && self.request.kind == OidKind::Set && !self.request.direct {
+            self.adapter.core.remember_set(self.request.oid, &self.request.input);
+        }
+        self.end_turn();
         self.adapter.core.oids.records.lock().remove(&self.address);
         if let Some(memory) = self.memory.take() {
             let mut done = self.adapter.core.oids.done.lock();
@@ -724,12 +740,32 @@ impl Adapter {
                 state.extend_from_slice(&general.AutoNegotiationFlags.to_le_bytes());
                 Some(state)
             }
+            ndis_sys::OID_GEN_CURRENT_PACKET_FILTER => {
+                self.core.oids.set.lock().get(&oid).cloned().or_else(|| word(0))
+            }
+            oid if REMEMBERED.contains(&oid) => {
+                Some(self.core.oids.set.lock().get(&oid).cloned().unwrap_or_default())
+            }
             ndis_sys::OID_802_3_MAXIMUM_LIST_SIZE => word(general.MaxMulticastListSize),
             ndis_sys::OID_TCP_OFFLOAD_CURRENT_CONFIG => self.current_offload().map(offload_bytes),
             ndis_sys::OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES => {
                 attributes.offload.map(|o| offload_bytes(o.hardware))
             }
             _ => None,
+        }
+    }
+}
+
+impl AdapterCore {
+    /// A set succeeded: NDIS keeps what it will be asked for, and the power state.
+    fn remember_set(&self, oid: NDIS_OID, bytes: &[u8]) {
+        if REMEMBERED.contains(&oid) {
+            self.oids.set.lock().insert(oid, bytes.to_vec());
+        }
+        if let (ndis_sys::OID_PNP_SET_POWER, Some(state)) = (oid, bytes.first_chunk()) {
+            let low = i32::from_le_bytes(*state) != ndis_sys::NdisDeviceStateD0;
+            // Release: who sees the state also sees that the driver has been told.
+            self.low_power.store(low, Ordering::Release);
         }
     }
 }

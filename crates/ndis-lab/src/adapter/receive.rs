@@ -84,6 +84,12 @@ struct Queues {
 pub(crate) struct Receives(Mutex<Queues>);
 
 impl Receives {
+    /// Forgets the sink, and with it whatever adapters it holds.
+    pub(crate) fn drop_sink(&self) {
+        let sink = self.0.lock().sink.take();
+        drop(sink);
+    }
+
     /// Lists that the driver indicated and has not got back.
     pub(crate) fn outstanding(&self) -> usize {
         let state = self.0.lock();
@@ -325,6 +331,10 @@ impl Machine {
             State::Running | State::Restarting | State::Pausing => true,
             State::Halted | State::Initializing | State::Paused => false,
         };
+        // Acquire: pairs with the store when the power OID ended.
+        if adapter.low_power.load(std::sync::atomic::Ordering::Acquire) {
+            self.violate_for(adapter, rules::STATE_INDICATE, "the adapter is in a low-power state");
+        }
         if !allowed {
             self.violate_for(adapter, rules::STATE_INDICATE, format!("the adapter is {state:?}"));
         }

@@ -13,6 +13,7 @@ use ndis_sys::{
 use parking_lot::Mutex;
 
 use super::{Adapter, AdapterCore, AdapterId, State};
+use crate::bytes::first_difference;
 use crate::error::LabError;
 use crate::machine::thread::handler;
 use crate::machine::{AddressMap, DISPATCH, Machine, PASSIVE, thread};
@@ -598,7 +599,7 @@ impl Machine {
         for frame in &record.built.frames {
             // SAFETY: the data is memory of the record, initialised when it was built.
             let data = unsafe { std::slice::from_raw_parts(frame.start as *const u8, frame.original.len()) };
-            if let Some(at) = data.iter().zip(&frame.original).position(|(now, was)| now != was) {
+            if let Some(at) = first_difference(data, &frame.original) {
                 self.violate_for(
                     adapter,
                     rules::SEND_PAYLOAD_CHANGED,

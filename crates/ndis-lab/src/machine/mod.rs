@@ -23,6 +23,8 @@ pub(crate) mod lock;
 pub(crate) mod pool;
 pub(crate) mod switch;
 pub(crate) mod thread;
+#[cfg(target_os = "linux")]
+mod trap;
 pub(crate) mod work;
 
 pub(crate) use thread::{Entry, Handler, Stopped, Thread};
@@ -152,6 +154,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(options: Options) -> Arc<Self> {
+        #[cfg(target_os = "linux")]
+        trap::install();
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             dead: AtomicBool::new(false),
@@ -266,6 +270,11 @@ impl Machine {
         self.dead.store(true, Ordering::Release);
         if first {
             self.violate(rules::BUGCHECK, detail);
+        }
+        // A sink may hold adapters, and they the machine: a dead one must still be dropped.
+        let adapters: Vec<_> = self.adapters.read().values().cloned().collect();
+        for adapter in adapters {
+            adapter.receives.drop_sink();
         }
         drop(self.progress.lock());
         self.progressed.notify_all();

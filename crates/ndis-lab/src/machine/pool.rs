@@ -12,6 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{DISPATCH, Machine, Origin, Stopped, thread};
+use crate::bytes::first_other;
 use crate::rules;
 
 const PAGE: usize = 4096;
@@ -90,7 +91,7 @@ impl Block {
         self.fences().into_iter().find_map(|(address, len)| {
             // SAFETY: fences lie within the block's own allocation, initialised when it was made.
             let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, len) };
-            let at = bytes.iter().position(|byte| *byte != CANARY)?;
+            let at = first_other(bytes, CANARY)?;
             Some((address + at).cast_signed() - self.info.address.cast_signed())
         })
     }
@@ -105,7 +106,7 @@ impl Block {
     fn touched(&self) -> Option<usize> {
         // SAFETY: the block is in quarantine: its allocation is still ours.
         let bytes = unsafe { std::slice::from_raw_parts(self.info.address as *const u8, self.info.size) };
-        bytes.iter().position(|byte| *byte != FREED)
+        first_other(bytes, FREED)
     }
 }
 

@@ -28,6 +28,11 @@ impl Frame {
     pub(crate) const fn new() -> Self {
         Self { stack_pointer: core::ptr::null_mut() }
     }
+
+    /// Where the saved registers are; what lies below belongs to the driver.
+    pub(super) fn stack_pointer(&self) -> *mut u8 {
+        self.stack_pointer
+    }
 }
 
 /// How an entry into driver code ended.

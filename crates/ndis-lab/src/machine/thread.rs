@@ -122,6 +122,12 @@ pub(crate) fn with<R>(look: impl FnOnce(&Thread) -> R) -> R {
     THREAD.with(look)
 }
 
+/// As [`with`], also in a signal handler or while the thread ends: `None` if it is too late.
+#[cfg(target_os = "linux")]
+pub(super) fn try_with<R>(look: impl FnOnce(&Thread) -> R) -> Option<R> {
+    THREAD.try_with(look).ok()
+}
+
 /// The IRQL of the calling thread.
 pub(crate) fn irql() -> u8 {
     with(Thread::irql)

@@ -280,6 +280,7 @@ fn timer_thread(shared: &Shared, machine: &Weak<Machine>) {
         if let Some(timer) = shared.state.lock().timers.get_mut(&handle) {
             timer.running -= 1;
         }
+        let _ = machine.deliver_returns();
         machine.notify();
     }
 }
@@ -309,6 +310,7 @@ fn worker_thread(shared: &Shared, machine: &Weak<Machine>) {
         if let Some(item) = shared.state.lock().items.get_mut(&job.item) {
             item.running = false;
         }
+        let _ = machine.deliver_returns();
         machine.notify();
     }
 }

@@ -66,6 +66,9 @@ pub(crate) enum Defect {
     DoubleFree,
     XstateNotRestored,
     HandleAfterHalt,
+    WildAccess,
+    IllegalInstruction,
+    EndlessRecursion,
 }
 
 /// `'inim'`, `mini` in a debugger.
@@ -135,7 +138,10 @@ pub(crate) fn entry(defect: Defect) -> DRIVER_INITIALIZE {
         NblPoolLeft,
         DoubleFree,
         XstateNotRestored,
-        HandleAfterHalt
+        HandleAfterHalt,
+        WildAccess,
+        IllegalInstruction,
+        EndlessRecursion
     )
 }
 
@@ -651,6 +657,12 @@ unsafe fn indicate_link(adapter: *mut Adapter) {
     }
 }
 
+#[allow(unconditional_recursion)] // that is the defect
+fn recurse(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    recurse(frame[7] + 1) + frame[3]
+}
+
 unsafe fn answer(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_STATUS {
     unsafe {
         let oid = (*request).DATA.QUERY_INFORMATION.Oid;
@@ -660,6 +672,15 @@ unsafe fn answer(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_
             (OID_GEN_VENDOR_ID, false) => {
                 if is(Defect::BugCheckInOid) {
                     KeBugCheckEx(0xe2, 1, 2, 3, 4);
+                }
+                if is(Defect::WildAccess) {
+                    (0x1234_5678_9abc_usize as *mut u8).write_volatile(1);
+                }
+                if is(Defect::IllegalInstruction) {
+                    std::arch::asm!("ud2");
+                }
+                if is(Defect::EndlessRecursion) {
+                    recurse(0);
                 }
                 if is(Defect::LockHeldOnReturn) {
                     NdisAcquireSpinLock((*adapter).lock.get());

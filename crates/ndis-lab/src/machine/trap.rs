@@ -1,0 +1,119 @@
+//! Processor traps in driver code: a wild access, an illegal instruction or an exhausted stack stops
+//! the simulated machine instead of the process.
+//!
+//! A trap of a thread that runs driver code, and not a function of the lab on its behalf, resumes in
+//! [`landed`] on the stack below the entry frame: the driver's frames are given up anyway. All other
+//! traps go where they went before the lab came. The panic of a natively linked driver is no trap: it
+//! aborts the process, since `abort` holds a lock of the C library that cannot be left.
+
+use std::ptr::{NonNull, null_mut};
+use std::sync::Once;
+
+use libc::{SA_NODEFER, SA_ONSTACK, SA_SIGINFO, c_int, c_void, sigaction, siginfo_t, ucontext_t};
+
+use super::{Machine, switch, thread};
+
+/// What bugchecks Windows for each signal: (signal, code).
+const SIGNALS: [(c_int, u32); 4] = [
+    // PAGE_FAULT_IN_NONPAGED_AREA
+    (libc::SIGSEGV, 0x50),
+    (libc::SIGBUS, 0x50),
+    // KMODE_EXCEPTION_NOT_HANDLED
+    (libc::SIGILL, 0x1e),
+    (libc::SIGFPE, 0x1e),
+];
+
+/// What handled the signals before.
+static mut PREVIOUS: [Option<sigaction>; SIGNALS.len()] = [None; SIGNALS.len()];
+
+/// Installs the handlers, once for the process.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for (index, (signal, _)) in SIGNALS.iter().enumerate() {
+            // SAFETY: the structures are plain numbers and a handler of the right signature; within
+            // `call_once` nobody else writes PREVIOUS, and the handler of a signal reads its entry
+            // only after it was written here, save for a trap in between, which finds None.
+            unsafe {
+                let mut action: sigaction = std::mem::zeroed();
+                action.sa_sigaction = handle as *const () as usize;
+                // On the alternate stack, since the driver's may be exhausted.
+                action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+                let mut old: sigaction = std::mem::zeroed();
+                if libc::sigaction(*signal, &raw const action, &raw mut old) == 0 {
+                    PREVIOUS[index] = Some(old);
+                }
+            }
+        }
+    });
+}
+
+#[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)] // addresses, and register numbers from libc
+extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let driver = thread::try_with(|thread| {
+        let in_driver = thread.machine().is_some() && thread.function().is_none();
+        (in_driver && !thread.frame().is_null()).then(|| thread.frame())
+    });
+    let Some(Some(frame)) = driver else {
+        // Not ours: put the former handler back and let the instruction trap again.
+        let index = SIGNALS.iter().position(|(known, _)| *known == signal).unwrap_or(0);
+        // SAFETY: PREVIOUS was written before this handler was in force; sigaction is safe to call
+        // in a signal handler.
+        unsafe {
+            let old = (&raw const PREVIOUS).cast::<Option<sigaction>>().add(index).read();
+            let default: sigaction = std::mem::zeroed();
+            libc::sigaction(signal, &raw const *old.as_ref().unwrap_or(&default), null_mut());
+        }
+        return;
+    };
+    // SAFETY: the kernel passes the siginfo and context of this trap; the frame belongs to this
+    // thread, and below its stack pointer there are only frames that are given up here.
+    unsafe {
+        let registers = &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs;
+        let address = (*info).si_addr() as usize;
+        let at = registers[libc::REG_RIP as usize];
+        let mut set = |register: c_int, value: i64| registers[register as usize] = value;
+        let stack = ((*frame).stack_pointer() as usize - 512) & !15;
+        set(libc::REG_RSP, (stack - 8) as i64);
+        set(libc::REG_RIP, landed as *const () as i64);
+        set(libc::REG_RDI, signal.into());
+        set(libc::REG_RSI, address as i64);
+        set(libc::REG_RDX, at);
+    }
+}
+
+/// Where a trapped thread goes on, no longer in a signal handler.
+extern "sysv64" fn landed(signal: c_int, address: usize, at: usize) -> ! {
+    let frame = {
+        let (machine, frame) = thread::with(|thread| (thread.machine(), thread.frame()));
+        // SAFETY: the handler found driver code running for this machine, which its entry keeps
+        // alive.
+        let machine = unsafe { machine.unwrap_or(NonNull::dangling()).as_ref() };
+        let code = SIGNALS.iter().find(|(known, _)| *known == signal).map_or(0x1e, |(_, code)| *code);
+        let place = machine.place(at);
+        let what = match signal {
+            libc::SIGSEGV | libc::SIGBUS => format!("access to {address:#x} by {place}"),
+            libc::SIGILL => format!("illegal instruction at {place}"),
+            _ => format!("arithmetic exception at {place}"),
+        };
+        let _ = machine.stop(code, [address as u64, 0, at as u64, 0], what);
+        frame
+    };
+    // SAFETY: the innermost frame of this thread; this function owns nothing any more, and between
+    // here and there lie frames of the driver only.
+    unsafe { switch::leave(frame) }
+}
+
+impl Machine {
+    /// Names an address of code: image and offset, or the bare number.
+    fn place(&self, address: usize) -> String {
+        let drivers: Vec<_> = self.objects.lock().drivers.values().cloned().collect();
+        drivers
+            .iter()
+            .find_map(|driver| {
+                let image = driver.image().filter(|image| image.contains(address))?;
+                Some(format!("{}+{:#x}", driver.name, address - image.base()))
+            })
+            .unwrap_or_else(|| format!("{address:#x}"))
+    }
+}
