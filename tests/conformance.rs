@@ -1,0 +1,42 @@
+//! The lab's conformance suite on our driver: linked natively, and the image if it has been built.
+
+use ndis_lab::conformance::{Report, Subject, Suite, Verdict};
+
+/// Cases that do not apply to the driver, by name: it does not claim what they are about.
+const NOT_APPLICABLE: &[&str] = &[
+    // Its buffers are its own; it drops what has no room.
+    "low-resources",
+];
+
+fn subject(mut subject: Subject) -> Subject {
+    subject.keywords.set("SegmentId", "7").set("SaOffloadCapacity", "64");
+    subject
+}
+
+fn judge(report: &Report) {
+    let failures: Vec<String> = report
+        .failures()
+        .map(|report| {
+            let Verdict::Failed(failure) = &report.verdict else { return String::new() };
+            format!("{} [{}]\n  {}", report.case.id, report.case.page, failure.lines().join("\n  "))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
+    let others: Vec<&str> = report
+        .cases
+        .iter()
+        .filter(|report| matches!(report.verdict, Verdict::NotApplicable(_)))
+        .map(|report| report.case.id)
+        .collect();
+    for id in &others {
+        assert!(NOT_APPLICABLE.contains(id), "{id} should apply: {:?}", report.cases.iter().find(|r| r.case.id == *id));
+    }
+    assert!(report.cases.len() - others.len() >= 40, "{} cases applied", report.cases.len() - others.len());
+}
+
+#[test]
+fn the_native_driver_conforms() {
+    // SAFETY: the entry point of a miniport driver, which keeps the contract of one.
+    let native = unsafe { Subject::native(ipsecnic::DriverEntry, "ipsecnic") };
+    judge(&Suite::new(subject(native)).run(&mut |r| eprintln!("{} {:?} {:?}", r.case.id, r.duration, matches!(r.verdict, Verdict::Passed))));
+}
