@@ -16,6 +16,7 @@
 //! - [`rules`]: every rule, with its page of the documentation
 //! - [`ipsec_v2`]: builders for the structures of IPsec Task Offload Version 2
 //! - [`transport`]: what TCP/IP does above it: framing, and judging what is indicated
+//! - [`conformance`]: the suite that any driver can be put through
 //! - [`wire`]: captures of what a monitor port sees
 //!
 //! # Unsafe
@@ -28,6 +29,7 @@
 pub mod adapter;
 mod bytes;
 mod census;
+pub mod conformance;
 mod driver;
 mod error;
 mod exports;

@@ -522,7 +522,7 @@ impl Adapter {
 impl AdapterCore {
     /// What must have come back before a pause completes.
     pub(crate) fn check_paused(&self, machine: &crate::machine::Machine) {
-        let (receives, sends) = (self.receives.with_others(), self.sends.outstanding());
+        let (receives, sends) = (self.receives.with_others(), self.sends.queued());
         if receives > 0 {
             machine.violate_for(
                 self,

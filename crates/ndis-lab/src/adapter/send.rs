@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ndis_sys::{
@@ -224,6 +225,8 @@ impl Snapshot {
 /// The outcomes of one call of the send handler.
 struct Batch {
     outcomes: Mutex<Vec<Option<SendOutcome>>>,
+    /// The handler has returned; what is still out then is queued in the driver.
+    returned: AtomicBool,
 }
 
 #[derive(Default)]
@@ -236,6 +239,13 @@ pub(crate) struct Sends {
 impl Sends {
     pub(crate) fn outstanding(&self) -> usize {
         self.records.lock().len()
+    }
+
+    /// As [`Sends::outstanding`], without those whose handler call is under way on some processor: the
+    /// driver may not even have seen them.
+    pub(crate) fn queued(&self) -> usize {
+        // Acquire: pairs with the store after the handler's return.
+        self.records.lock().values().filter(|record| record.batch.returned.load(Ordering::Acquire)).count()
     }
 
     /// The data of an MDL of a list that the driver has.
@@ -385,7 +395,10 @@ impl Adapter {
             return Err(LabError::Invalid("a chain has a list, a list has a frame"));
         }
         let built = lists.iter().map(|nbl| build(nbl, self.core.handle)).collect::<Result<Vec<_>, _>>()?;
-        let batch = Arc::new(Batch { outcomes: Mutex::new(vec![None; lists.len()]) });
+        let batch = Arc::new(Batch {
+            outcomes: Mutex::new(vec![None; lists.len()]),
+            returned: AtomicBool::new(false),
+        });
         let mut first: *mut NET_BUFFER_LIST = std::ptr::null_mut();
         for one in built.iter().rev() {
             let list = one.list.at::<NET_BUFFER_LIST>(0);
@@ -413,6 +426,8 @@ impl Adapter {
         let args = [self.core.context() as u64, first as u64, u64::from(options.port), u64::from(flags)];
         // SAFETY: the registered handler with its four arguments; the lists stay until completion.
         unsafe { self.call(self.core.entry(handler::SEND, irql), send, args) }?;
+        // Release: whoever sees it finds the handler's completions done.
+        batch.returned.store(true, Ordering::Release);
         Ok(Sent { adapter: self.clone(), batch })
     }
 

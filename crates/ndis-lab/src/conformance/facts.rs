@@ -1,0 +1,111 @@
+//! What a driver claims, looked at once before the cases run; cases apply by it.
+
+use ndis_sys::{
+    IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128, IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_192,
+    IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_256, NDIS_OFFLOAD, NdisMedium802_3,
+};
+
+use super::context::Context;
+use super::station;
+use super::{Outcome, Stop};
+use crate::adapter::attributes::Attributes;
+use crate::driver::Registered;
+
+/// The AES-GCM encryption identifiers.
+pub(super) const GCM: u32 = IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128
+    | IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_192
+    | IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_256;
+
+/// What the driver under test is.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) registered: Registered,
+    pub(super) attributes: Attributes,
+    /// A frame that one adapter broadcasts comes in at another one.
+    pub(super) shares_wire: bool,
+}
+
+impl Facts {
+    /// Loads the driver and looks.
+    pub(super) fn probe(context: &Context) -> Outcome<Self> {
+        let driver = context.driver()?;
+        let registered =
+            driver.registered().ok_or_else(|| Stop::Failed("the driver is not registered".into()))?;
+        let adapter = context.adapter()?;
+        let attributes = adapter.attributes();
+        let shares_wire = attributes.general.MediaType == NdisMedium802_3
+            && station::share_a_wire(context, &adapter).unwrap_or(false);
+        Ok(Self { registered, attributes, shares_wire })
+    }
+
+    /// What the hardware can offload.
+    pub(super) fn hardware(&self) -> Option<&NDIS_OFFLOAD> {
+        self.attributes.offload.as_ref().map(|offload| &offload.hardware)
+    }
+
+    /// Whether it says that it does ESP with AES-GCM in transport mode.
+    fn has_esp(&self) -> bool {
+        self.hardware().is_some_and(|hardware| {
+            let ipsec = &hardware.IPsecV2;
+            ipsec.Esp != 0 && ipsec.Transport != 0 && ipsec.EncryptionAlgorithms & GCM != 0
+        })
+    }
+}
+
+/// What a driver must have for a case to apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Its medium is Ethernet.
+    Ethernet,
+    /// Two of its adapters, installed with the same keywords, are on one Ethernet segment.
+    Wire,
+    /// It has MiniportResetEx.
+    Reset,
+    /// It has MiniportDirectOidRequest.
+    DirectOids,
+    /// It stays up without a pause when the machine sleeps (NO_PAUSE_ON_SUSPEND).
+    NoPauseOnSuspend,
+    /// It wants to be told of a bug check (REGISTER_BUGCHECK_CALLBACK).
+    BugCheckCallback,
+    /// It has offload attributes.
+    Offload,
+    /// It offloads IPsec in some form (IPsecOV2).
+    Ipsec,
+    /// It offloads ESP with AES-GCM in transport mode.
+    Esp,
+}
+
+impl Need {
+    /// What the driver lacks, if it lacks it.
+    pub(super) fn lacking(self, facts: &Facts) -> Option<&'static str> {
+        let registration = &facts.attributes.registration;
+        let handlers = &facts.registered.characteristics;
+        let flag = |flag: u32| registration.flags & flag != 0;
+        let (has, text) = match self {
+            Self::Ethernet => {
+                (facts.attributes.general.MediaType == NdisMedium802_3, "its medium is not Ethernet")
+            }
+            Self::Wire => (facts.shares_wire, "two adapters with the same keywords do not share a wire"),
+            Self::Reset => (handlers.ResetHandlerEx.is_some(), "it has no MiniportResetEx"),
+            Self::DirectOids => {
+                (handlers.DirectOidRequestHandler.is_some(), "it has no MiniportDirectOidRequest")
+            }
+            Self::NoPauseOnSuspend => (
+                flag(ndis_sys::NDIS_MINIPORT_ATTRIBUTES_NO_PAUSE_ON_SUSPEND),
+                "it is paused before it sleeps (no NDIS_MINIPORT_ATTRIBUTES_NO_PAUSE_ON_SUSPEND)",
+            ),
+            Self::BugCheckCallback => (
+                flag(ndis_sys::NDIS_MINIPORT_ATTRIBUTES_REGISTER_BUGCHECK_CALLBACK)
+                    || facts.registered.ndis_version < ndis_sys::NDIS_RUNTIME_VERSION_630,
+                "it is not told of a bug check (no NDIS_MINIPORT_ATTRIBUTES_REGISTER_BUGCHECK_CALLBACK)",
+            ),
+            Self::Offload => (facts.attributes.offload.is_some(), "it offloads nothing"),
+            Self::Ipsec => (
+                facts.hardware().is_some_and(|hardware| hardware.IPsecV2.SaOffloadCapacity > 0),
+                "it does not offload IPsec",
+            ),
+            Self::Esp => (facts.has_esp(), "it does not offload ESP with AES-GCM in transport mode"),
+        };
+        (!has).then_some(text)
+    }
+}

@@ -1,0 +1,248 @@
+//! Runs cases: each in a thread and on a machine of its own, and none for longer than a limit.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ndis_sys::DRIVER_INITIALIZE;
+
+use super::context::Context;
+use super::facts::Facts;
+use super::{Case, CaseReport, Failure, Outcome, Report, Stop, Verdict, cases};
+use crate::driver::Driver;
+use crate::error::LabError;
+use crate::lab::Lab;
+use crate::objects::Keywords;
+
+/// Where the driver's code comes from.
+enum Source {
+    Image(Vec<u8>),
+    Native(DRIVER_INITIALIZE),
+}
+
+/// A driver under test.
+pub struct Subject {
+    source: Source,
+    name: String,
+    /// The keywords of each of its adapters, as its INF and a user set them. Two adapters that are
+    /// installed with them should be on one wire; if they are not, cases that need a wire do not apply.
+    pub keywords: Keywords,
+}
+
+impl Subject {
+    /// A driver image.
+    pub fn image(bytes: Vec<u8>, name: &str) -> Self {
+        Self { source: Source::Image(bytes), name: name.into(), keywords: Keywords::new() }
+    }
+
+    /// A driver that is linked into this program.
+    ///
+    /// # Safety
+    /// As for [`Lab::load_native`].
+    pub unsafe fn native(entry: DRIVER_INITIALIZE, name: &str) -> Self {
+        Self { source: Source::Native(entry), name: name.into(), keywords: Keywords::new() }
+    }
+
+    pub(super) fn load(&self, lab: &Lab) -> Result<Driver, LabError> {
+        match &self.source {
+            Source::Image(bytes) => lab.load_image(bytes, &self.name),
+            // SAFETY: who made the subject vouched for the entry point.
+            Source::Native(entry) => unsafe { lab.load_native(*entry, &self.name) },
+        }
+    }
+
+    /// There can be one native driver at a time in a process.
+    fn is_native(&self) -> bool {
+        matches!(self.source, Source::Native(_))
+    }
+}
+
+/// A selection of cases for one driver.
+pub struct Suite {
+    subject: Arc<Subject>,
+    filters: Vec<String>,
+    patience: Duration,
+    limit: Duration,
+    jobs: usize,
+}
+
+impl Suite {
+    /// All cases.
+    pub fn new(subject: Subject) -> Self {
+        let jobs = if subject.is_native() {
+            1
+        } else {
+            std::thread::available_parallelism().map_or(1, |count| count.get().min(8))
+        };
+        Self {
+            subject: Arc::new(subject),
+            filters: Vec::new(),
+            patience: Duration::from_secs(3),
+            limit: Duration::from_secs(60),
+            jobs,
+        }
+    }
+
+    /// Only cases whose number, name, area or title match one of these texts; case does not matter.
+    #[must_use]
+    pub fn filter(mut self, texts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.filters = texts.into_iter().map(|text| text.into().to_lowercase()).collect();
+        self
+    }
+
+    /// How long the driver may take for one thing: 3 seconds unless set.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How long a case may take before the driver counts as hung: 60 seconds unless set.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The cases that are selected.
+    pub fn selected(&self) -> Vec<&'static Case> {
+        cases::all().into_iter().filter(|case| matches(&self.filters, case)).collect()
+    }
+
+    /// Runs the selected cases and tells `observer` of each as it ends, not always in order.
+    pub fn run(&self, observer: &mut (dyn FnMut(&CaseReport) + Send)) -> Report {
+        let started = Instant::now();
+        let selected = self.selected();
+        let facts = self.probe();
+        let next = AtomicUsize::new(0);
+        let hung = Mutex::new(None);
+        let done: Mutex<Vec<(usize, CaseReport)>> = Mutex::default();
+        let observer = Mutex::new(observer);
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs.min(selected.len()) {
+                scope.spawn(|| {
+                    loop {
+                        // Relaxed: only hands out numbers.
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(case) = selected.get(at).copied() else { break };
+                        let report = self.one(case, &facts, &hung);
+                        (lock(&observer))(&report);
+                        lock(&done).push((at, report));
+                    }
+                });
+            }
+        });
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(at, _)| *at);
+        let cases = done.into_iter().map(|(_, report)| report).collect();
+        Report { cases, duration: started.elapsed() }
+    }
+
+    fn probe(&self) -> Option<Arc<Facts>> {
+        let (subject, patience) = (self.subject.clone(), self.patience);
+        let (send, receive) = channel();
+        let work = move || {
+            let context = Context::new(subject, None, patience);
+            let facts = Facts::probe(&context);
+            // Whatever is wrong here is wrong in a case again, and reported there.
+            let _ = context.take_down();
+            drop(context);
+            let _ = send.send(facts);
+        };
+        spawn("probe", work)?;
+        receive.recv_timeout(self.limit).ok()?.ok().map(Arc::new)
+    }
+
+    fn one(
+        &self,
+        case: &'static Case,
+        facts: &Option<Arc<Facts>>,
+        hung: &Mutex<Option<&'static str>>,
+    ) -> CaseReport {
+        let started = Instant::now();
+        let report = |verdict| CaseReport { case, verdict, duration: started.elapsed() };
+        let failed = |text: String| Verdict::Failed(Failure { seen: Some(text), ..Failure::default() });
+        if let Some(other) = *lock(hung) {
+            return report(failed(format!("not run: the driver hangs since case {other}")));
+        }
+        if let Some(facts) = facts {
+            let lacking = case.needs.iter().find_map(|need| need.lacking(facts));
+            if let Some(text) = lacking {
+                return report(Verdict::NotApplicable(text.into()));
+            }
+        }
+        let (send, receive) = channel();
+        let (subject, facts, patience) = (self.subject.clone(), facts.clone(), self.patience);
+        let work = move || {
+            let verdict = judge(case, Context::new(subject, facts, patience));
+            let _ = send.send(verdict);
+        };
+        if spawn(case.id, work).is_none() {
+            return report(failed("the host has no thread left".into()));
+        }
+        match receive.recv_timeout(self.limit) {
+            Ok(verdict) => report(verdict),
+            Err(RecvTimeoutError::Timeout) => {
+                // The thread is lost in the driver; a native one is in the way of all further cases.
+                if self.subject.is_native() {
+                    *lock(hung) = Some(case.id);
+                }
+                report(failed(format!("the driver does not come back within {:?}", self.limit)))
+            }
+            Err(RecvTimeoutError::Disconnected) => report(failed("the case panicked in the lab".into())),
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<()> {
+    // A debug build of a driver and of the lab shares the stack.
+    std::thread::Builder::new().name(name.into()).stack_size(8 << 20).spawn(work).ok().map(drop)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A panicking observer does not make the rest wrong.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a case and looks at what the machine has to say of it.
+fn judge(case: &Case, context: Context) -> Verdict {
+    let outcome = (case.run)(&context);
+    // After a shutdown nothing is expected of the driver any more; it is taken down all the same,
+    // for the statics of a native one stay in this process.
+    let shut_down = context.is_abandoned().then(|| context.lab.violations());
+    let down = context.take_down();
+    let (violations, down) = match shut_down {
+        Some(violations) => (violations, Ok(())),
+        None => (context.lab.violations(), down),
+    };
+    let left = if context.is_abandoned() || context.lab.bugcheck().is_some() || down.is_err() {
+        Vec::new()
+    } else {
+        context.lab.census().lines()
+    };
+    let seen = match (&outcome, down) {
+        (Err(Stop::Failed(text)), _) => Some(text.clone()),
+        (_, Err(Stop::Failed(text))) => Some(format!("at its end: {text}")),
+        _ => None,
+    };
+    if seen.is_some() || !violations.is_empty() || !left.is_empty() {
+        return Verdict::Failed(Failure { seen, violations, left });
+    }
+    match outcome {
+        Err(Stop::NotApplicable(text)) => Verdict::NotApplicable(text),
+        _ => Verdict::Passed,
+    }
+}
+
+fn matches(filters: &[String], case: &Case) -> bool {
+    let number = case.number.to_string();
+    let texts = [case.id, case.area, case.title].map(str::to_lowercase);
+    filters.is_empty()
+        || filters.iter().any(|filter| *filter == number || texts.iter().any(|text| text.contains(filter)))
+}
+
+/// For cases that run one thing after another on machines of their own.
+pub(super) fn each<T>(items: impl IntoIterator<Item = T>, mut run: impl FnMut(T) -> Outcome) -> Outcome {
+    items.into_iter().try_for_each(|item| run(item))
+}
