@@ -41,6 +41,18 @@ pub struct Census {
     pub dpcs: Vec<Item>,
     /// Reader-writer locks.
     pub locks: Vec<Item>,
+    /// References that the driver took of objects.
+    pub references: Vec<Item>,
+    /// Kernel handles that the driver opened.
+    pub handles: Vec<Item>,
+    /// Subject contexts that it captured.
+    pub subjects: Vec<Item>,
+    /// Process notification routines that it registered.
+    pub routines: Vec<Item>,
+    /// ERESOURCEs that it initialised.
+    pub resources: Vec<Item>,
+    /// MDLs whose pages it locked.
+    pub locked: Vec<Item>,
     /// OID requests that the driver has not completed.
     pub oids: Vec<Item>,
     /// Sends that the driver has not completed.
@@ -55,6 +67,8 @@ impl Census {
         let own = |origin: Origin| Item { adapter: None, origin };
         let packets = machine.packets.census();
         let adapters: Vec<_> = machine.adapters.read().values().cloned().collect();
+        let holdings = machine.ob.holdings(machine);
+        let all = |origins: Vec<Origin>| origins.into_iter().map(own).collect();
         let objects = machine.objects.lock();
         let held = |count: usize, adapter: &crate::adapter::AdapterCore, what: &'static str| {
             let origin = Origin {
@@ -81,13 +95,19 @@ impl Census {
             work_items: machine.work.items().into_iter().map(item).collect(),
             dpcs: machine.dpcs.waiting().into_iter().map(|(_, origin)| own(origin)).collect(),
             locks: machine.locks.rw.lock().values().map(|lock| own(lock.origin)).collect(),
+            references: all(holdings.references),
+            handles: all(holdings.handles),
+            subjects: all(holdings.subjects),
+            routines: all(holdings.routines),
+            resources: all(holdings.resources),
+            locked: all(machine.users.census()),
             oids: adapters.iter().flat_map(|a| held(a.oids.outstanding(), a, "an OID request")).collect(),
             sends: adapters.iter().flat_map(|a| held(a.sends.outstanding(), a, "a send")).collect(),
             receives: adapters.iter().flat_map(|a| held(a.receives.outstanding(), a, "a receive")).collect(),
         }
     }
 
-    fn kinds(&self) -> [(&'static str, &Vec<Item>); 13] {
+    fn kinds(&self) -> [(&'static str, &Vec<Item>); 19] {
         [
             ("NET_BUFFER_LIST pool", &self.list_pools),
             ("NET_BUFFER pool", &self.buffer_pools),
@@ -99,13 +119,19 @@ impl Census {
             ("work item", &self.work_items),
             ("queued DPC", &self.dpcs),
             ("reader-writer lock", &self.locks),
+            ("object reference", &self.references),
+            ("kernel handle", &self.handles),
+            ("subject context", &self.subjects),
+            ("process notification", &self.routines),
+            ("ERESOURCE", &self.resources),
+            ("MDL with locked pages", &self.locked),
             ("pending OID request", &self.oids),
             ("pending send", &self.sends),
             ("receive not returned", &self.receives),
         ]
     }
 
-    fn kinds_mut(&mut self) -> [&mut Vec<Item>; 13] {
+    fn kinds_mut(&mut self) -> [&mut Vec<Item>; 19] {
         [
             &mut self.list_pools,
             &mut self.buffer_pools,
@@ -117,6 +143,12 @@ impl Census {
             &mut self.work_items,
             &mut self.dpcs,
             &mut self.locks,
+            &mut self.references,
+            &mut self.handles,
+            &mut self.subjects,
+            &mut self.routines,
+            &mut self.resources,
+            &mut self.locked,
             &mut self.oids,
             &mut self.sends,
             &mut self.receives,

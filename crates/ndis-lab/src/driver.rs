@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::error::LabError;
 use crate::loader::Image;
+use crate::machine::io::{MAJORS, driver_object};
 use crate::machine::thread::handler;
 use crate::machine::{Entry, HandleKind, Machine, PASSIVE};
 use crate::packet::Memory;
@@ -131,7 +132,7 @@ impl DriverCore {
             object.at::<usize>(object::INIT).write(entry);
             extension.at::<usize>(0).write(object.address());
         }
-        Ok(Self {
+        let core = Self {
             id,
             name: name.to_owned(),
             entry,
@@ -142,7 +143,9 @@ impl DriverCore {
             registration: Mutex::new(None),
             image,
             _native: native,
-        })
+        };
+        core.own_dispatch(crate::exports::io::invalid_dispatch as *const () as usize);
+        Ok(core)
     }
 
     /// Its image; `None` for a native driver.
@@ -152,6 +155,26 @@ impl DriverCore {
 
     pub(crate) fn object(&self) -> usize {
         self.object.address()
+    }
+
+    /// Puts one dispatch routine into every place of the DRIVER_OBJECT.
+    pub(crate) fn own_dispatch(&self, routine: usize) {
+        // SAFETY: the offset of MajorFunction and its length, within our memory; DriverEntry runs on
+        // this thread, or has not begun.
+        unsafe { self.object.at::<[usize; MAJORS]>(driver_object::MAJOR_FUNCTION).write([routine; MAJORS]) };
+    }
+
+    /// The dispatch routine of a major function.
+    pub(crate) fn major_function(&self, major: u8) -> usize {
+        let index = usize::from(major).min(MAJORS - 1);
+        // SAFETY: as above; the driver changes its routines in DriverEntry only.
+        unsafe { self.object.at::<usize>(driver_object::MAJOR_FUNCTION + 8 * index).read() }
+    }
+
+    /// A device of the driver was made.
+    pub(crate) fn add_device(&self, device: usize) {
+        // SAFETY: the offset of DeviceObject within our memory, which drivers only read.
+        unsafe { self.object.at::<usize>(driver_object::DEVICE_OBJECT).write(device) };
     }
 
     /// Puts NDIS' own routine where a pure miniport's DriverUnload is.
@@ -267,6 +290,10 @@ impl Driver {
         if left > 0 {
             return Err(LabError::AdaptersLeft(left));
         }
+        let files = self.machine.ob.files_of(self.core.id);
+        if files > 0 {
+            return Err(LabError::FilesOpen(files));
+        }
         let unload = self.core.characteristics().and_then(|c| c.UnloadHandler).map(|f| f as usize);
         if let Some(unload) = unload {
             let args = [self.core.object() as u64, 0, 0, 0, 0, 0, 0, 0];
@@ -295,6 +322,11 @@ impl Driver {
     fn check_leaks(&self, when: &str) {
         self.machine.sweep_pool();
         self.machine.sweep_packets();
+        let threads = self.machine.threads_of(self.core.id);
+        if threads > 0 {
+            // What they run would be gone on Windows; here the image stays as long as they do.
+            self.machine.violate(rules::THREAD_LEFT, format!("{when}: {threads} system threads run"));
+        }
         let census = crate::census::Census::take(&self.machine).of_driver(self.core.id);
         for line in census.lines() {
             self.machine.violate(rules::LEAK_UNLOAD, format!("{when}: {line}"));

@@ -77,6 +77,17 @@ pub enum LabError {
     /// The driver still has adapters.
     #[error("the driver still has {0} adapters")]
     AdaptersLeft(usize),
+    /// Files are open on the driver's devices: Windows keeps it loaded until they are closed.
+    #[error("{0} files are open on the driver's devices")]
+    FilesOpen(usize),
+    /// A request to a device failed.
+    #[error("{request} failed with {status:#010x}")]
+    Device {
+        /// What was asked for.
+        request: &'static str,
+        /// The NTSTATUS.
+        status: u32,
+    },
     /// This thread runs at an IRQL that is too high for the call.
     #[error("this thread runs at IRQL {irql}, too high for {operation}")]
     Irql {

@@ -82,6 +82,10 @@ impl Default for Lab {
 }
 
 impl Lab {
+    pub(crate) fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
     /// A machine with the usual settings.
     pub fn new() -> Self {
         LabBuilder::default().build()

@@ -30,6 +30,7 @@ pub mod adapter;
 mod bytes;
 mod census;
 pub mod conformance;
+pub mod device;
 mod driver;
 mod error;
 mod exports;

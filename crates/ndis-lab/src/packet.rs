@@ -57,7 +57,7 @@ impl Memory {
         unsafe { std::ptr::write_bytes(self.start.as_ptr(), FREED, self.layout.size()) };
     }
 
-    fn intact(&self) -> bool {
+    pub(crate) fn intact(&self) -> bool {
         // SAFETY: the allocation is initialised: zeroed when made, poisoned when freed.
         let bytes = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) };
         first_other(bytes, FREED).is_none()

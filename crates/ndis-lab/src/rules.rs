@@ -143,6 +143,25 @@ rules! {
     WORK_ITEM_USE = "work-item-use", "A work item is queued once at a time and not freed while queued or running.", "nf-ndis-ndisqueueioworkitem";
     DPC_USE = "dpc-use", "A DPC is initialised before it is queued.", "nf-wdm-keinitializedpc";
     XSTATE_USE = "xstate-use", "Extended processor state is restored by the call chain and thread that saved it, innermost first.", "nf-wdm-kerestoreextendedprocessorstate";
+    CRITICAL_REGION = "critical-region", "A thread leaves each critical region that it entered, before its handler returns.", "nf-ntddk-keentercriticalregion";
+
+    // Resources, objects, processes and threads
+    RESOURCE_USE = "resource-use", "An ERESOURCE is initialised before it is used, and deleted once before its memory goes, while nobody holds it.", "nf-wdm-exdeleteresourcelite";
+    RESOURCE_APC = "resource-apc", "An ERESOURCE is acquired with normal kernel APCs disabled: in a critical region or at APC_LEVEL.", "nf-wdm-exacquireresourceexclusivelite";
+    RESOURCE_NOT_OWNED = "resource-not-owned", "An ERESOURCE is released by a thread that holds it.", "nf-wdm-exreleaseresourcelite";
+    RESOURCE_HELD_ON_RETURN = "resource-held-on-return", "A handler holds no ERESOURCE when it returns.", "introduction-to-eresource-routines";
+    OBJECT_REFERENCE = "object-reference", "A reference that a driver took of an object is given back once.", "nf-wdm-obfdereferenceobject";
+    OBJECT_HANDLE = "object-handle", "A handle that a driver opened is a kernel handle, and is closed once.", "nf-wdm-obreferenceobjectbyhandle";
+    ATTACH_PROCESS = "attach-process", "A thread detaches from each process that it attached to, innermost first.", "nf-ntifs-kestackattachprocess";
+    PROCESS_NOTIFY = "process-notify", "A process notification is registered once and removed before the driver is unloaded.", "nf-ntddk-pssetcreateprocessnotifyroutine";
+    THREAD_LEFT = "thread-left", "A driver's system threads end before it is unloaded.", "nf-wdm-pscreatesystemthread";
+    SUBJECT_CONTEXT = "subject-context", "A captured subject context is released once.", "nf-ntifs-sereleasesubjectcontext";
+
+    // I/O requests and user memory
+    IRP_COMPLETION = "irp-completion", "An IRP is completed once, with a final status, and not touched afterwards.", "nf-wdm-iocompleterequest";
+    IRP_STATUS = "irp-status", "A dispatch routine returns the status of the IRP that it completed, or marks it pending and returns STATUS_PENDING.", "nc-wdm-driver_dispatch";
+    IRP_BUFFER = "irp-buffer", "Nothing is written outside of the buffers of an IRP.", "buffer-descriptions-for-i-o-control-codes";
+    MDL_LOCK = "mdl-lock", "Pages are locked once, and unlocked before their MDL is freed and after its partial MDLs are gone.", "nf-wdm-mmprobeandlockpages";
     BUGCHECK = "bugcheck", "A driver does not stop the machine.", "nf-wdm-kebugcheckex";
 }
 

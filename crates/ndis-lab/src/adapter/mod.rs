@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::driver::{Driver, DriverCore};
 use crate::error::LabError;
+use crate::machine::io::Device;
 use crate::machine::{Entry, Handler, Machine, PASSIVE, thread};
 use crate::objects::{Keywords, Value};
 
@@ -131,6 +132,8 @@ pub(crate) struct AdapterCore {
     pub(crate) indications: indication::Indications,
     /// The address override that NdisReadNetworkAddress gave out was asked for.
     pub(crate) read_network_address: AtomicBool,
+    /// Its device objects, once someone asked for them.
+    pub(crate) device: Mutex<Option<Arc<Device>>>,
 }
 
 impl AdapterCore {
@@ -155,6 +158,7 @@ impl AdapterCore {
             receives: receive::Receives::default(),
             indications: indication::Indications::default(),
             read_network_address: AtomicBool::new(false),
+            device: Mutex::new(None),
         }
     }
 

@@ -171,6 +171,28 @@ exports! { TABLE in "ntoskrnl.exe" {
         Ok(if call.wait_signal(object as usize, limit)? { 0 } else { STATUS_TIMEOUT })
     }
 
+    UP_TO_DISPATCH fn KeWaitForMultipleObjects(
+        call, count: ULONG, objects: *const PVOID, kind: i32, _reason: KWAIT_REASON, _mode: KPROCESSOR_MODE,
+        _alertable: u8, limit: *mut LARGE_INTEGER, blocks: PVOID,
+    ) -> NTSTATUS {
+        // Three wait blocks are built into a thread; 64 are the most.
+        if count == 0 || count > 64 || (count > 3 && blocks.is_null()) {
+            call.violate(rules::PARAMETER, format!("{count} objects, and WaitBlockArray is {blocks:p}"));
+            return Err(call.stop(0xc, [0; 4], "MAXIMUM_WAIT_OBJECTS_EXCEEDED"));
+        }
+        // SAFETY: the caller's array of `count` objects; the time-out is NULL or the caller's.
+        let (objects, limit) = unsafe { (std::slice::from_raw_parts(objects, count as usize), limit.as_ref()) };
+        let objects: Vec<usize> = objects.iter().map(|object| *object as usize).collect();
+        let limit = limit.map(|limit| timeout(*limit));
+        if thread::irql() > APC && limit != Some(Duration::ZERO) {
+            call.violate(rules::IRQL_WAIT, "only a wait with a time-out of zero may be made at DISPATCH_LEVEL");
+            return Err(call.stop(0xa, [objects[0] as u64, 0, 0, 0], "a wait at DISPATCH_LEVEL"));
+        }
+        // WaitAll is 0, WaitAny 1.
+        let found = call.wait_signals(&objects, kind == 0, limit)?;
+        Ok(found.map_or(STATUS_TIMEOUT, |index| NTSTATUS::try_from(index).unwrap_or(0)))
+    }
+
     UP_TO_APC fn KeDelayExecutionThread(call, _mode: KPROCESSOR_MODE, _alertable: u8, interval: *const LARGE_INTEGER) -> NTSTATUS {
         // SAFETY: the caller's interval.
         std::thread::sleep(timeout(unsafe { *interval }));

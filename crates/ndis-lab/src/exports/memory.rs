@@ -81,6 +81,7 @@ exports! { KERNEL in "ntoskrnl.exe" {
     }
 
     UP_TO_DISPATCH fn IoFreeMdl(call, mdl: *mut MDL) {
+        call.check_unlocked(mdl);
         call.free_mdl(mdl, "IoAllocateMdl");
         Ok(())
     }
@@ -92,9 +93,11 @@ exports! { KERNEL in "ntoskrnl.exe" {
 
     UP_TO_DISPATCH fn MmMapLockedPagesSpecifyCache(
         call, mdl: *mut MDL, _mode: KPROCESSOR_MODE, _cache: MEMORY_CACHING_TYPE, _address: PVOID, bugcheck: ULONG,
-        _priority: ULONG,
+        priority: ULONG,
     ) -> PVOID {
-        let mapped = call.map_mdl(mdl);
+        // MdlMappingNoWrite
+        let write = priority & 0x8000_0000 == 0;
+        let mapped = call.map_user(mdl, write).unwrap_or_else(|| call.map_mdl(mdl));
         if mapped.is_null() && bugcheck != 0 {
             return Err(call.stop(0x4c, [mdl as u64, 0, 0, 0], "a mapping failed that must succeed"));
         }

@@ -9,12 +9,16 @@ use crate::machine::{Machine, Stopped, switch, thread};
 use crate::rules;
 
 mod crt;
+mod ex;
+pub(crate) mod io;
 mod kernel;
 mod memory;
 mod ndis_config;
 mod ndis_data;
 mod ndis_miniport;
 mod ndis_system;
+mod object;
+mod rtl;
 
 /// At which IRQL a function may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +147,10 @@ pub(crate) use {exports, returned};
 /// Every table.
 const TABLES: &[&[Export]] = &[
     crt::TABLE,
+    ex::TABLE,
+    io::NDIS,
+    io::RAISING,
+    io::TABLE,
     kernel::TABLE,
     memory::KERNEL,
     memory::NDIS,
@@ -150,6 +158,9 @@ const TABLES: &[&[Export]] = &[
     ndis_data::TABLE,
     ndis_miniport::TABLE,
     ndis_system::TABLE,
+    object::TABLE,
+    object::TYPE_VARIABLES,
+    rtl::TABLE,
 ];
 
 /// The address of a function that an image imports; `module` in lower case.

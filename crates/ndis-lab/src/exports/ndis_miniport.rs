@@ -71,7 +71,7 @@ unsafe fn register(
         std::ptr::copy_nonoverlapping(
             characteristics.cast::<u8>(),
             (&raw mut copy).cast(),
-            usize::from(shape.size),
+            usize::from(shape.size).min(size_of_val(&copy)),
         );
         copy
     };
@@ -128,6 +128,7 @@ exports! { TABLE in "ndis.sys" {
             Err(status) => return Ok(status),
         };
         core.own_unload(ndis_unload as *const () as usize);
+        core.own_dispatch(super::io::ndis_dispatch as *const () as usize);
         // SAFETY: the caller's variable.
         unsafe { handle.write(number as NDIS_HANDLE) };
         set_options(call, &core, number, context)

@@ -50,6 +50,17 @@ impl Machine {
 
     /// Waits for an object; `None` is for ever. Says whether it was signalled.
     pub(crate) fn wait_signal(&self, object: usize, timeout: Option<Duration>) -> Result<bool, Stopped> {
+        self.wait_signals(&[object], false, timeout).map(|found| found.is_some())
+    }
+
+    /// Waits for one of these objects, or for all of them at once. Says which one was signalled (the
+    /// first, if all were), or `None` when the time is up.
+    pub(crate) fn wait_signals(
+        &self,
+        objects: &[usize],
+        all: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Option<usize>, Stopped> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut guard = self.dispatcher.lock.lock();
         loop {
@@ -57,14 +68,21 @@ impl Machine {
                 return Err(Stopped::new());
             }
             // Relaxed: the dispatcher's lock orders it against signals.
-            if signal(object).load(Ordering::Relaxed) > 0 {
-                if synchronization(object) {
-                    signal(object).store(0, Ordering::Relaxed);
+            let signalled = |object: &usize| signal(*object).load(Ordering::Relaxed) > 0;
+            let taken = if all {
+                objects.iter().all(signalled).then_some(0..objects.len())
+            } else {
+                objects.iter().position(signalled).map(|index| index..index + 1)
+            };
+            if let Some(taken) = taken {
+                let first = taken.start;
+                for object in objects[taken].iter().filter(|object| synchronization(**object)) {
+                    signal(*object).store(0, Ordering::Relaxed);
                 }
-                return Ok(true);
+                return Ok(Some(first));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(false);
+                return Ok(None);
             }
             let pause = Duration::from_millis(50);
             let until = deadline.map_or(Instant::now() + pause, |d| d.min(Instant::now() + pause));

@@ -1,6 +1,6 @@
 //! Spin locks: KSPIN_LOCK, NDIS_SPIN_LOCK and reader-writer locks, with an eye on who holds what.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -37,6 +37,30 @@ fn mark() -> usize {
     MARK.with(|mark| *mark)
 }
 
+/// An `EX_SPIN_LOCK` that was acquired shared.
+pub(crate) const EX_SHARED: &str = "EX_SPIN_LOCK (shared)";
+/// An `EX_SPIN_LOCK` that was acquired exclusively.
+pub(crate) const EX_EXCLUSIVE: &str = "EX_SPIN_LOCK (exclusive)";
+/// The bit of an `EX_SPIN_LOCK` that says exclusive; the others count the holders.
+const EX_BIT: u32 = 1 << 31;
+/// The bit that a waiting writer sets, so that no more readers come in.
+const EX_WAITER: u32 = 1 << 30;
+
+/// The word of an `EX_SPIN_LOCK`.
+fn ex_word<'a>(address: usize) -> &'a AtomicU32 {
+    // SAFETY: as for `word`; an EX_SPIN_LOCK has 32 bits.
+    unsafe { AtomicU32::from_ptr(address as *mut u32) }
+}
+
+fn release_ex(address: usize, exclusive: bool) {
+    // Release: the next holder sees what we wrote.
+    if exclusive {
+        ex_word(address).fetch_and(!EX_BIT, Ordering::Release);
+    } else {
+        ex_word(address).fetch_sub(1, Ordering::Release);
+    }
+}
+
 /// The lock's word.
 fn word<'a>(address: usize) -> &'a AtomicUsize {
     // SAFETY: the driver passed the address of a KSPIN_LOCK (aligned, in memory that outlives the
@@ -46,7 +70,11 @@ fn word<'a>(address: usize) -> &'a AtomicUsize {
 
 impl Locks {
     /// Opens a lock that a handler left held, so that the lab can go on.
-    pub(crate) fn force_release(&self, address: usize) {
+    pub(crate) fn force_release(&self, address: usize, kind: &'static str) {
+        if kind == EX_SHARED || kind == EX_EXCLUSIVE {
+            release_ex(address, kind == EX_EXCLUSIVE);
+            return;
+        }
         let mut rw = self.rw.lock();
         if let Some(lock) = rw.get_mut(&address) {
             lock.readers.retain(|reader| *reader != mark());
@@ -111,6 +139,87 @@ impl Machine {
         };
         // Release: the next holder sees what we wrote.
         word(address).store(0, Ordering::Release);
+        if held.old_irql != lower {
+            let name = |irql: Option<u8>| irql.map_or("no change of IRQL".into(), rules::irql_name);
+            self.violate(
+                rules::LOCK_ORDER,
+                format!("{kind} {address:#x} gave {}, is released with {}", name(held.old_irql), name(lower)),
+            );
+        }
+        match lower {
+            Some(irql) => self.lower(irql),
+            None => Ok(()),
+        }
+    }
+
+    /// Acquires an `EX_SPIN_LOCK`; returns the IRQL before. `raise` as in [`Machine::acquire`].
+    pub(crate) fn acquire_ex(&self, address: usize, exclusive: bool, raise: bool) -> Result<u8, Stopped> {
+        let kind = if exclusive { EX_EXCLUSIVE } else { EX_SHARED };
+        if address == 0 || !address.is_multiple_of(align_of::<u32>()) {
+            self.violate(rules::PARAMETER, format!("{kind} at {address:#x} is null or not aligned"));
+            return Err(self.stop(ALREADY_OWNED, [address as u64, 0, 0, 0], "no spin lock at this address"));
+        }
+        let mine = thread::with(|t| t.held.borrow().iter().any(|held| held.address == address));
+        if mine {
+            // A reader that reads again deadlocks as soon as a writer waits between the two.
+            self.violate(rules::LOCK_RECURSION, format!("{kind} {address:#x} is held by this thread"));
+            if exclusive || ex_word(address).load(Ordering::Relaxed) & EX_BIT != 0 {
+                return Err(self.stop(ALREADY_OWNED, [address as u64, 0, 0, 0], "deadlock on a spin lock"));
+            }
+        }
+        let old = thread::irql();
+        if raise {
+            if old > DISPATCH {
+                self.violate(rules::IRQL_FUNCTION, format!("{kind} acquired at {}", rules::irql_name(old)));
+            }
+            self.raise(old.max(DISPATCH));
+        }
+        let lock = ex_word(address);
+        let mut rounds = 0_u32;
+        loop {
+            // Relaxed: only the successful exchange below orders anything.
+            let value = lock.load(Ordering::Relaxed);
+            // A thread that reads already is let in again: its recursion was reported above.
+            let closed = if exclusive { value & !EX_WAITER != 0 } else { value & EX_BIT != 0 };
+            if !closed && (exclusive || mine || value & EX_WAITER == 0) {
+                let next = if exclusive { EX_BIT } else { value + 1 };
+                // Acquire: what the last holder wrote is ours to read.
+                if lock.compare_exchange_weak(value, next, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                    break;
+                }
+            } else if exclusive && value & EX_WAITER == 0 {
+                // Relaxed: the bit carries no data.
+                lock.fetch_or(EX_WAITER, Ordering::Relaxed);
+            }
+            self.spin(&mut rounds)?;
+        }
+        let old_irql = raise.then_some(old);
+        thread::with(|thread| thread.held.borrow_mut().push(Held { address, kind, old_irql }));
+        Ok(old)
+    }
+
+    /// Releases an `EX_SPIN_LOCK`; `lower` as in [`Machine::release`].
+    pub(crate) fn release_ex(
+        &self,
+        address: usize,
+        exclusive: bool,
+        lower: Option<u8>,
+    ) -> Result<(), Stopped> {
+        let kind = if exclusive { EX_EXCLUSIVE } else { EX_SHARED };
+        let held = thread::with(|thread| {
+            let mut held = thread.held.borrow_mut();
+            let at = held.iter().rposition(|lock| lock.address == address && lock.kind == kind);
+            at.map(|at| held.remove(at))
+        });
+        let Some(held) = held else {
+            self.violate(rules::LOCK_NOT_HELD, format!("{kind} {address:#x} is not held by this thread"));
+            return Err(self.stop(
+                NOT_OWNED,
+                [address as u64, 0, 0, 0],
+                "release of a spin lock that is not held",
+            ));
+        };
+        release_ex(address, exclusive);
         if held.old_irql != lower {
             let name = |irql: Option<u8>| irql.map_or("no change of IRQL".into(), rules::irql_name);
             self.violate(

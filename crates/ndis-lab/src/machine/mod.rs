@@ -19,12 +19,22 @@ use crate::rules::{self, Rule, Violation};
 
 pub(crate) mod dispatcher;
 pub(crate) mod dpc;
+#[cfg(target_os = "linux")]
+mod emulate;
+pub(crate) mod io;
 pub(crate) mod lock;
+pub(crate) mod ob;
 pub(crate) mod pool;
+pub(crate) mod processor_block;
+pub(crate) mod resource;
+pub(crate) mod security;
+pub(crate) mod seh;
 pub(crate) mod switch;
+mod system_thread;
 pub(crate) mod thread;
 #[cfg(target_os = "linux")]
 mod trap;
+pub(crate) mod user;
 pub(crate) mod work;
 
 pub(crate) use thread::{Entry, Handler, Stopped, Thread};
@@ -137,6 +147,12 @@ pub(crate) struct Machine {
     pub(crate) locks: lock::Locks,
     pub(crate) dispatcher: dispatcher::Dispatcher,
     pub(crate) work: work::Work,
+    pub(crate) ob: ob::Manager,
+    pub(crate) io: io::Io,
+    pub(crate) resources: resource::Resources,
+    pub(crate) users: user::Users,
+    /// System threads that run: (object, driver).
+    pub(crate) threads: Mutex<Vec<(usize, u32)>>,
     pub(crate) objects: Mutex<crate::objects::Objects>,
     pub(crate) adapters: RwLock<AddressMap<Arc<AdapterCore>>>,
     violations: Mutex<Vec<Violation>>,
@@ -167,6 +183,11 @@ impl Machine {
             locks: lock::Locks::default(),
             dispatcher: dispatcher::Dispatcher::default(),
             work: work::Work::default(),
+            ob: ob::Manager::default(),
+            io: io::Io::default(),
+            resources: resource::Resources::default(),
+            users: user::Users::default(),
+            threads: Mutex::default(),
             objects: Mutex::default(),
             adapters: RwLock::default(),
             violations: Mutex::default(),

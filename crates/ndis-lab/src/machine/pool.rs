@@ -247,6 +247,12 @@ impl Machine {
             self.violate(rules::POOL_IN_USE, format!("KDPC {dpc:#x} is queued in {}", block.info));
             self.remove_dpc(dpc as *mut ndis_sys::KDPC);
         }
+        if let Some(resource) = self.resources.remove_within(&range) {
+            self.violate(
+                rules::RESOURCE_USE,
+                format!("ERESOURCE {resource:#x} was not deleted and lies in {}", block.info),
+            );
+        }
         let lock = thread::with(|t| t.held.borrow().iter().find(|l| range.contains(&l.address)).copied());
         if let Some(lock) = lock {
             self.violate(

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
 use super::switch::{self, Frame, MAX_ARGUMENTS};
-use super::{DISPATCH, Machine};
+use super::{DISPATCH, Machine, processor_block};
 use crate::adapter::AdapterId;
 use crate::rules;
 
@@ -55,6 +55,8 @@ pub(crate) mod handler {
         DPC = "KDEFERRED_ROUTINE";
         TIMER = "NDIS_TIMER_FUNCTION";
         WORK_ITEM = "NDIS_IO_WORKITEM_FUNCTION";
+        SYSTEM_THREAD = "KSTART_ROUTINE";
+        PROCESS_NOTIFY = "CREATE_PROCESS_NOTIFY_ROUTINE";
     }
 }
 
@@ -99,6 +101,14 @@ pub(crate) struct Thread {
     pub(crate) held: RefCell<Vec<Held>>,
     /// Saved extended states, innermost last: (address of `XSTATE_SAVE`, mask).
     pub(crate) xstates: RefCell<Vec<(usize, u64)>>,
+    /// How often the thread entered a critical region and has not left it.
+    pub(crate) critical: Cell<u32>,
+    /// The process whose thread this is: its identifier; 0 is the system process.
+    pub(crate) process: Cell<usize>,
+    /// Processes that the thread is attached to, innermost last: (KAPC_STATE, identifier).
+    pub(crate) attached: RefCell<Vec<(usize, usize)>>,
+    /// ERESOURCEs that it holds, each as often as it acquired them.
+    pub(crate) resources: RefCell<Vec<usize>>,
 }
 
 thread_local! {
@@ -113,6 +123,10 @@ thread_local! {
             function: Cell::new(None),
             held: RefCell::new(Vec::new()),
             xstates: RefCell::new(Vec::new()),
+            critical: Cell::new(0),
+            process: Cell::new(0),
+            attached: RefCell::new(Vec::new()),
+            resources: RefCell::new(Vec::new()),
         }
     };
 }
@@ -163,6 +177,36 @@ impl Thread {
     pub(crate) fn processor(&self) -> u32 {
         self.processor.get().unwrap_or_else(|| self.last.get())
     }
+
+    /// What the thread holds that is to be given back before a handler returns.
+    fn debts(&self) -> Debts {
+        Debts {
+            held: self.held.borrow().len(),
+            xstates: self.xstates.borrow().len(),
+            critical: self.critical.get(),
+            attached: self.attached.borrow().len(),
+            resources: self.resources.borrow().len(),
+        }
+    }
+
+    /// Forgets what was taken since.
+    fn forget_since(&self, before: Debts) {
+        self.held.borrow_mut().truncate(before.held);
+        self.xstates.borrow_mut().truncate(before.xstates);
+        self.critical.set(before.critical);
+        self.attached.borrow_mut().truncate(before.attached);
+        self.resources.borrow_mut().truncate(before.resources);
+    }
+}
+
+/// How much of everything a thread held when an entry began.
+#[derive(Debug, Clone, Copy)]
+struct Debts {
+    held: usize,
+    xstates: usize,
+    critical: u32,
+    attached: usize,
+    resources: usize,
 }
 
 impl Machine {
@@ -174,6 +218,7 @@ impl Machine {
                 let processor = self.take_processor(thread.last.get());
                 thread.processor.set(Some(processor));
                 thread.last.set(processor);
+                processor_block::set_processor(processor);
             }
             thread.irql.set(irql);
             old
@@ -218,7 +263,7 @@ impl Machine {
             Context { handler: Some(entry.handler.name), driver: entry.driver, adapter: entry.adapter };
         let mut frame = Frame::new();
         // Another machine's driver may lie further out on this thread: this one starts afresh.
-        let (outer, held, xstates) = with(|thread| {
+        let (outer, debts) = with(|thread| {
             let same = thread.machine.get() == Some(this) || thread.machine.get().is_none();
             let outer = (
                 thread.machine.replace(Some(this)),
@@ -232,23 +277,23 @@ impl Machine {
                 thread.irql.set(0);
                 thread.processor.set(None);
             }
-            (outer, thread.held.borrow().len(), thread.xstates.borrow().len())
+            (outer, thread.debts())
         });
         let before = irql();
         let during = before.max(entry.irql);
         if during != before {
             self.raise(during);
         }
+        processor_block::prepare();
         // SAFETY: the caller vouches for `target` and `args`; `frame` is a local of ours, pinned by
         // not being touched until the call has ended, and used for this entry only.
         let returned = unsafe { switch::call(&raw mut frame, target, &raw const args) };
         let mut result = if returned.stopped == 0 { Ok(returned.value) } else { Err(Stopped::new()) };
         if result.is_ok() {
-            self.check_return(during, held, xstates);
+            self.check_return(during, debts);
         }
         with(|thread| {
-            thread.held.borrow_mut().truncate(held);
-            thread.xstates.borrow_mut().truncate(xstates);
+            thread.forget_since(debts);
             if result.is_err() {
                 // The driver's frames are gone, and with them what it had raised.
                 thread.irql.set(during);
@@ -269,27 +314,42 @@ impl Machine {
         result
     }
 
-    fn check_return(&self, irql: u8, held: usize, xstates: usize) {
-        let (now, locks, states) = with(|thread| {
-            let locks = thread.held.borrow().get(held..).map(<[Held]>::to_vec).unwrap_or_default();
-            (thread.irql(), locks, thread.xstates.borrow().len())
+    fn check_return(&self, irql: u8, before: Debts) {
+        let (now, locks, after) = with(|thread| {
+            let locks = thread.held.borrow().get(before.held..).map(<[Held]>::to_vec).unwrap_or_default();
+            (thread.irql(), locks, thread.debts())
         });
         for lock in locks {
             self.violate(
                 rules::LOCK_HELD_ON_RETURN,
                 format!("{} {:#x} is still held", lock.kind, lock.address),
             );
-            self.locks.force_release(lock.address);
+            self.locks.force_release(lock.address, lock.kind);
         }
         if now != irql {
             let (from, to) = (rules::irql_name(irql), rules::irql_name(now));
             self.violate(rules::IRQL_CHANGED, format!("called at {from}, returned at {to}"));
             self.raise(irql);
         }
-        if states > xstates {
+        if after.xstates > before.xstates {
             self.violate(
                 rules::XSTATE_USE,
-                format!("{} saved extended states were not restored", states - xstates),
+                format!("{} saved extended states were not restored", after.xstates - before.xstates),
+            );
+        }
+        if after.critical != before.critical {
+            self.violate(
+                rules::CRITICAL_REGION,
+                format!("entered {} times before, {} times now", before.critical, after.critical),
+            );
+        }
+        if after.attached > before.attached {
+            self.violate(rules::ATTACH_PROCESS, "the thread is still attached to another process");
+        }
+        if after.resources > before.resources {
+            self.violate(
+                rules::RESOURCE_HELD_ON_RETURN,
+                format!("{} acquisitions were not released", after.resources - before.resources),
             );
         }
     }

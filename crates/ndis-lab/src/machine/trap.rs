@@ -11,7 +11,7 @@ use std::sync::Once;
 
 use libc::{SA_NODEFER, SA_ONSTACK, SA_SIGINFO, c_int, c_void, sigaction, siginfo_t, ucontext_t};
 
-use super::{Machine, switch, thread};
+use super::{Machine, emulate, switch, thread};
 
 /// What bugchecks Windows for each signal: (signal, code).
 const SIGNALS: [(c_int, u32); 4] = [
@@ -22,6 +22,9 @@ const SIGNALS: [(c_int, u32); 4] = [
     (libc::SIGILL, 0x1e),
     (libc::SIGFPE, 0x1e),
 ];
+
+/// Stands for `int 29h`, by which code fails fast.
+const FAST_FAIL: c_int = -1;
 
 /// What handled the signals before.
 static mut PREVIOUS: [Option<sigaction>; SIGNALS.len()] = [None; SIGNALS.len()];
@@ -66,11 +69,17 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
         }
         return;
     };
+    // SAFETY: the context of a trap in driver code on this thread, as was just found out.
+    let (signal, fail_code) = match unsafe { emulate::emulate(signal, context.cast()) } {
+        emulate::Outcome::Done => return,
+        emulate::Outcome::FastFail(code) => (FAST_FAIL, Some(code)),
+        emulate::Outcome::Foreign => (signal, None),
+    };
     // SAFETY: the kernel passes the siginfo and context of this trap; the frame belongs to this
     // thread, and below its stack pointer there are only frames that are given up here.
     unsafe {
         let registers = &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs;
-        let address = (*info).si_addr() as usize;
+        let address = fail_code.map_or_else(|| (*info).si_addr() as usize, |code| usize::try_from(code).unwrap_or(0));
         let at = registers[libc::REG_RIP as usize];
         let mut set = |register: c_int, value: i64| registers[register as usize] = value;
         let stack = ((*frame).stack_pointer() as usize - 512) & !15;
@@ -89,10 +98,14 @@ extern "sysv64" fn landed(signal: c_int, address: usize, at: usize) -> ! {
         // SAFETY: the handler found driver code running for this machine, which its entry keeps
         // alive.
         let machine = unsafe { machine.unwrap_or(NonNull::dangling()).as_ref() };
-        let code = SIGNALS.iter().find(|(known, _)| *known == signal).map_or(0x1e, |(_, code)| *code);
+        let code = match signal {
+            FAST_FAIL => emulate::SECURITY_CHECK,
+            _ => SIGNALS.iter().find(|(known, _)| *known == signal).map_or(0x1e, |(_, code)| *code),
+        };
         let place = machine.place(at);
         let what = match signal {
             libc::SIGSEGV | libc::SIGBUS => format!("access to {address:#x} by {place}"),
+            FAST_FAIL => format!("fast-fail {address:#x} at {place}"),
             libc::SIGILL => format!("illegal instruction at {place}"),
             _ => format!("arithmetic exception at {place}"),
         };

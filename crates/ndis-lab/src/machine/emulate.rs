@@ -1,0 +1,238 @@
+//! Privileged instructions that kernel code inlines: CR8, which is the IRQL, and fast-fail.
+//!
+//! `KeGetCurrentIrql`, `KeRaiseIrql` and `KeLowerIrql` are reads and writes of CR8 on x64. In user
+//! mode they trap. A read is answered in the trap itself; a write may have to run DPCs, so the thread
+//! goes on in [`write_irql`] as if the driver had called it there, with every register saved.
+
+use std::arch::naked_asm;
+
+use libc::{c_int, ucontext_t};
+
+use super::{DISPATCH, HIGH, Machine, switch, thread};
+use crate::rules;
+
+/// `KERNEL_SECURITY_CHECK_FAILURE`.
+pub(super) const SECURITY_CHECK: u32 = 0x139;
+/// Saved state of the vector unit: x87, SSE, AVX and AVX-512 need less than this.
+const VECTORS: usize = 4096;
+
+/// What a privileged instruction asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Instruction {
+    /// `mov register, cr8`
+    ReadIrql(usize),
+    /// `mov cr8, register`
+    WriteIrql(usize),
+    /// `int 29h`
+    FastFail,
+}
+
+/// Decodes the instruction at the start of `bytes`: (what, length).
+pub(super) fn decode(bytes: [u8; 4]) -> Option<(Instruction, usize)> {
+    match bytes {
+        [0xcd, 0x29, ..] => Some((Instruction::FastFail, 2)),
+        // REX.R makes control register 0 into 8; REX.B reaches R8-R15; REX.W does not matter.
+        [rex @ (0x44 | 0x45 | 0x4c | 0x4d), 0x0f, operation @ (0x20 | 0x22), modrm] if modrm & 0xf8 == 0xc0 => {
+            let register = usize::from(modrm & 7 | (rex & 1) << 3);
+            let what =
+                if operation == 0x20 { Instruction::ReadIrql(register) } else { Instruction::WriteIrql(register) };
+            Some((what, 4))
+        }
+        _ => None,
+    }
+}
+
+/// Registers of a signal's context, in the order of the processor's numbers.
+const GENERAL: [c_int; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+
+/// What [`write_irql`] needs to go on where the instruction was.
+#[repr(C)]
+struct Saved {
+    general: [i64; 16],
+    rip: i64,
+    flags: i64,
+    value: i64,
+}
+
+/// How a trap is dealt with.
+pub(super) enum Outcome {
+    /// The context was changed: go on.
+    Done,
+    /// The driver asked for a bugcheck, with this code.
+    FastFail(u64),
+    /// Not an instruction of this module's.
+    Foreign,
+}
+
+/// Looks at the instruction that trapped in driver code.
+///
+/// # Safety
+/// `context` is that of a synchronous trap in driver code that runs on this thread, and none of the
+/// lab's functions runs on its behalf.
+pub(super) unsafe fn emulate(signal: c_int, context: *mut ucontext_t) -> Outcome {
+    if signal != libc::SIGSEGV {
+        return Outcome::Foreign;
+    }
+    // SAFETY: the caller's context.
+    let registers = unsafe { &mut (*context).uc_mcontext.gregs };
+    let index = |register: c_int| usize::try_from(register).unwrap_or(0);
+    let rip = registers[index(libc::REG_RIP)];
+    // SAFETY: four bytes of code: the processor has just fetched the first of them. An instruction
+    // of two bytes at the very end of its section ends in a page that is mapped to the end, and a
+    // page starts on a multiple of four times 1024.
+    let bytes = unsafe {
+        let first = (rip as *const [u8; 2]).read_unaligned();
+        if first == [0xcd, 0x29] || rip & 0xfff > 0xffc { [first[0], first[1], 0, 0] } else { (rip as *const [u8; 4]).read_unaligned() }
+    };
+    let Some((what, length)) = decode(bytes) else { return Outcome::Foreign };
+    match what {
+        Instruction::FastFail => Outcome::FastFail(registers[index(libc::REG_RCX)].cast_unsigned()),
+        Instruction::ReadIrql(register) => {
+            registers[index(GENERAL[register])] = i64::from(thread::irql());
+            registers[index(libc::REG_RIP)] = rip + length as i64;
+            Outcome::Done
+        }
+        Instruction::WriteIrql(register) => {
+            let saved = Saved {
+                general: GENERAL.map(|register| registers[index(register)]),
+                rip: rip + length as i64,
+                flags: registers[index(libc::REG_EFL)],
+                value: registers[index(GENERAL[register])],
+            };
+            let stack = registers[index(libc::REG_RSP)].cast_unsigned() as usize;
+            let place = (stack - 256 - size_of::<Saved>()) & !63;
+            // SAFETY: the stack below the driver's pointer is free: code for Windows has no red zone.
+            unsafe { (place as *mut Saved).write(saved) };
+            registers[index(libc::REG_RSP)] = place.cast_signed() as i64;
+            registers[index(libc::REG_RIP)] = (write_irql as *const () as usize).cast_signed() as i64;
+            Outcome::Done
+        }
+    }
+}
+
+/// Sets the IRQL as a write of CR8 does.
+extern "sysv64" fn set_irql(value: i64) {
+    let stopped = {
+        let Some(machine) = thread::with(thread::Thread::machine) else { return };
+        // SAFETY: as in `exports::run`: the entry keeps the machine alive.
+        let machine = unsafe { machine.as_ref() };
+        let outer = thread::with(|thread| thread.set_function(Some("mov cr8")));
+        let result = machine.write_irql(value);
+        thread::with(|thread| thread.set_function(outer));
+        result.is_err()
+    };
+    if stopped {
+        // SAFETY: the innermost frame of this thread; between here and there lie frames of the
+        // driver and `write_irql`, which owns nothing.
+        unsafe { switch::leave(thread::with(thread::Thread::frame)) }
+    }
+}
+
+impl Machine {
+    fn write_irql(&self, value: i64) -> Result<(), super::Stopped> {
+        let old = thread::irql();
+        let Some(new) = u8::try_from(value).ok().filter(|new| *new <= HIGH) else {
+            self.violate(rules::IRQL_LOWERED, format!("CR8 is set to {value:#x}"));
+            return Err(self.stop(0xa, [value.cast_unsigned(), u64::from(old), 0, 0], "CR8 holds no IRQL"));
+        };
+        if new >= old {
+            self.raise(new);
+            return Ok(());
+        }
+        let held = thread::with(|thread| thread.held.borrow().last().copied());
+        if let Some(lock) = held.filter(|_| new < DISPATCH) {
+            self.violate(
+                rules::LOCK_ORDER,
+                format!("{} {:#x} is held while the IRQL is lowered", lock.kind, lock.address),
+            );
+        }
+        self.lower(new)
+    }
+}
+
+/// Runs [`set_irql`] and goes on behind the instruction. RSP points to a [`Saved`].
+#[unsafe(naked)]
+unsafe extern "sysv64" fn write_irql() {
+    naked_asm!(
+        "cld",
+        "mov rbx, rsp",
+        "sub rsp, {vectors}",
+        // The header of the save area must be zero where XSAVE does not write it.
+        "lea rdi, [rsp + 512]",
+        "xor eax, eax",
+        "mov ecx, 8",
+        "rep stosq",
+        "mov eax, 0xe7",
+        "xor edx, edx",
+        "xsave64 [rsp]",
+        "mov rdi, [rbx + 144]",
+        "call {set}",
+        "mov eax, 0xe7",
+        "xor edx, edx",
+        "xrstor64 [rsp]",
+        // Flags and address go where POPF and RET find them, right below the driver's stack pointer.
+        "mov rax, [rbx + 32]",
+        "sub rax, 16",
+        "mov rcx, [rbx + 136]",
+        "mov [rax], rcx",
+        "mov rcx, [rbx + 128]",
+        "mov [rax + 8], rcx",
+        "mov [rbx + 32], rax",
+        "mov rax, [rbx]",
+        "mov rcx, [rbx + 8]",
+        "mov rdx, [rbx + 16]",
+        "mov rbp, [rbx + 40]",
+        "mov rsi, [rbx + 48]",
+        "mov rdi, [rbx + 56]",
+        "mov r8, [rbx + 64]",
+        "mov r9, [rbx + 72]",
+        "mov r10, [rbx + 80]",
+        "mov r11, [rbx + 88]",
+        "mov r12, [rbx + 96]",
+        "mov r13, [rbx + 104]",
+        "mov r14, [rbx + 112]",
+        "mov r15, [rbx + 120]",
+        "mov rsp, [rbx + 32]",
+        "mov rbx, [rbx + 24]",
+        "popfq",
+        "ret",
+        vectors = const VECTORS,
+        set = sym set_irql,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_encodings_that_compilers_emit_are_known() {
+        // Checked against an assembler: mov rax, cr8; mov r9, cr8; mov cr8, rcx; mov cr8, r15.
+        assert_eq!(decode([0x44, 0x0f, 0x20, 0xc0]), Some((Instruction::ReadIrql(0), 4)));
+        assert_eq!(decode([0x45, 0x0f, 0x20, 0xc1]), Some((Instruction::ReadIrql(9), 4)));
+        assert_eq!(decode([0x44, 0x0f, 0x22, 0xc1]), Some((Instruction::WriteIrql(1), 4)));
+        assert_eq!(decode([0x45, 0x0f, 0x22, 0xc7]), Some((Instruction::WriteIrql(15), 4)));
+        // Other control registers are nothing that a driver may touch.
+        assert_eq!(decode([0x0f, 0x20, 0xc0, 0x90]), None);
+        assert_eq!(decode([0x44, 0x0f, 0x20, 0xd8]), None);
+        assert_eq!(decode([0xcd, 0x29, 0, 0]), Some((Instruction::FastFail, 2)));
+        assert_eq!(decode([0xcd, 0x2a, 0, 0]), None);
+    }
+}

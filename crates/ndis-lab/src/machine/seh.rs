@@ -1,0 +1,514 @@
+//! Structured exceptions of x64 images: unwinding by `.pdata`, `__C_specific_handler`, and raising.
+//!
+//! What a function of the lab raises travels up the image's frames exactly as Windows dispatches it:
+//! language handlers look for a `__except` that takes it, and then the frames below that one are
+//! unwound with their `__finally` blocks. Everything read of the image is checked to lie in it; the
+//! stack is the driver's own.
+
+use std::arch::naked_asm;
+
+use ndis_sys::NTSTATUS;
+
+use super::{Machine, switch, thread};
+
+const UNWINDING: u32 = 2;
+const EXIT_UNWIND: u32 = 4;
+const TARGET_UNWIND: u32 = 0x20;
+const CONTINUE_EXECUTION: i32 = 0;
+const CONTINUE_SEARCH: i32 = 1;
+/// `UNW_FLAG_EHANDLER`, `UNW_FLAG_UHANDLER`, `UNW_FLAG_CHAININFO`.
+const EHANDLER: u8 = 1;
+const UHANDLER: u8 = 2;
+const CHAINED: u8 = 4;
+/// `KMODE_EXCEPTION_NOT_HANDLED`.
+const NOT_HANDLED: u32 = 0x1e;
+const RSP: usize = 4;
+
+/// `CONTEXT` of x64.
+#[repr(C, align(16))]
+#[derive(Clone, Copy)]
+pub(crate) struct Context {
+    home: [u64; 6],
+    flags: u32,
+    mxcsr: u32,
+    segments: [u16; 6],
+    eflags: u32,
+    debug: [u64; 6],
+    /// In the order of the processor's register numbers.
+    general: [u64; 16],
+    rip: u64,
+    legacy: [u8; 160],
+    xmm: [[u64; 2]; 16],
+    rest: [u8; 0x230],
+}
+const _: () = assert!(size_of::<Context>() == 1232);
+const _: () = assert!(std::mem::offset_of!(Context, general) == 0x78);
+const _: () = assert!(std::mem::offset_of!(Context, rip) == 0xf8);
+const _: () = assert!(std::mem::offset_of!(Context, xmm) == 0x1a0);
+
+/// `EXCEPTION_RECORD`.
+#[repr(C)]
+struct Record {
+    code: u32,
+    flags: u32,
+    next: usize,
+    address: u64,
+    count: u32,
+    information: [u64; 15],
+}
+const _: () = assert!(size_of::<Record>() == 152);
+
+/// `DISPATCHER_CONTEXT` of x64.
+#[repr(C)]
+struct Dispatcher {
+    control_pc: u64,
+    image_base: u64,
+    function: usize,
+    frame: u64,
+    target_ip: u64,
+    context: *mut Context,
+    handler: usize,
+    data: usize,
+    history: usize,
+    scope: u32,
+    fill: u32,
+}
+
+type LanguageHandler = unsafe extern "win64" fn(*mut Record, u64, *mut Context, *mut Dispatcher) -> i32;
+
+/// Where an image lies, with its exception directory.
+#[derive(Clone, Copy)]
+struct View {
+    base: usize,
+    size: usize,
+    directory: (usize, usize),
+}
+
+/// One frame up.
+struct Unwound {
+    frame: u64,
+    function: usize,
+    /// The language handler, its data, and whether it takes exceptions and unwinds.
+    handler: Option<(usize, usize, u8)>,
+}
+
+impl View {
+    fn contains(&self, address: u64) -> bool {
+        usize::try_from(address).is_ok_and(|a| (self.base..self.base + self.size).contains(&a))
+    }
+
+    /// Reads a number of the image; `None` outside of it.
+    fn read<T: Copy>(&self, rva: usize) -> Option<T> {
+        let end = rva.checked_add(size_of::<T>())?;
+        // SAFETY: within the image, which stays mapped while its code runs; the callers read numbers
+        // of sections that every image maps readable.
+        (end <= self.size).then(|| unsafe { ((self.base + rva) as *const T).read_unaligned() })
+    }
+
+    /// The RUNTIME_FUNCTION of an address: (its place, begin, unwind information).
+    fn function(&self, rva: u32) -> Option<(usize, u32, u32)> {
+        let (start, length) = self.directory;
+        let (mut low, mut high) = (0, length / 12);
+        while low < high {
+            let middle = low.midpoint(high);
+            let at = start + middle * 12;
+            let (begin, end) = (self.read::<u32>(at)?, self.read::<u32>(at + 4)?);
+            if rva < begin {
+                high = middle;
+            } else if rva >= end {
+                low = middle + 1;
+            } else {
+                return Some((at, begin, self.read(at + 8)?));
+            }
+        }
+        None
+    }
+
+    /// Unwinds one frame.
+    ///
+    /// # Safety
+    /// `context` is that of a thread in this image, whose stack is intact.
+    unsafe fn unwind(&self, context: &mut Context) -> Option<Unwound> {
+        // SAFETY (here and in `load`): the caller vouches for the stack.
+        let load = |address: u64| unsafe { (address as *const u64).read() };
+        let rva = u32::try_from(usize::try_from(context.rip).ok()?.checked_sub(self.base)?).ok()?;
+        let Some((at, begin, information)) = self.function(rva) else {
+            // A leaf: the return address is on top.
+            let frame = context.general[RSP];
+            context.rip = load(frame);
+            context.general[RSP] = frame + 8;
+            return Some(Unwound { frame, function: 0, handler: None });
+        };
+        let mut info = information as usize;
+        let mut within = rva - begin;
+        let mut handler = None;
+        let mut frame = None;
+        for _ in 0..32 {
+            let head: [u8; 4] = self.read(info)?;
+            let (flags, prolog, count) = (head[0] >> 3, u32::from(head[1]), usize::from(head[2]));
+            let (register, offset) = (usize::from(head[3] & 15), u64::from(head[3] >> 4) * 16);
+            let codes = info + 4;
+            let mut index = 0;
+            let code = |index: usize| -> Option<[u8; 2]> { self.read(codes + 2 * index) };
+            // The frame register holds from the instruction on that sets it.
+            let mut set = register != 0;
+            if set && within < prolog {
+                set = (0..count).filter_map(code).any(|c| c[1] & 15 == 3 && within >= u32::from(c[0]));
+            }
+            let base = if set { context.general[register].wrapping_sub(offset) } else { context.general[RSP] };
+            let established = *frame.get_or_insert(base);
+            while index < count {
+                let [place, operation] = code(index)?;
+                let (kind, value) = (operation & 15, usize::from(operation >> 4));
+                let word = || Some(u64::from(u16::from_le_bytes(code(index + 1)?)));
+                let long = || -> Option<u64> { Some(u64::from(self.read::<u32>(codes + 2 * (index + 1))?)) };
+                let (slots, done) = match kind {
+                    1 if value == 0 => (2, true),
+                    1 => (3, true),
+                    4 | 8 => (2, true),
+                    5 | 9 => (3, true),
+                    0 | 2 | 3 | 10 => (1, true),
+                    _ => (1, false),
+                };
+                if done && (within >= prolog || within >= u32::from(place)) {
+                    let stack = context.general[RSP];
+                    match kind {
+                        0 => {
+                            context.general[value] = load(stack);
+                            context.general[RSP] = stack + 8;
+                        }
+                        1 if value == 0 => context.general[RSP] = stack + word()? * 8,
+                        1 => context.general[RSP] = stack + long()?,
+                        2 => context.general[RSP] = stack + value as u64 * 8 + 8,
+                        3 => context.general[RSP] = context.general[register].wrapping_sub(offset),
+                        4 => context.general[value] = load(base + word()? * 8),
+                        5 => context.general[value] = load(base + long()?),
+                        8 | 9 => {
+                            let at = base + if kind == 8 { word()? * 16 } else { long()? };
+                            context.xmm[value] = [load(at), load(at + 8)];
+                        }
+                        // A trap frame, which no function of a driver has.
+                        _ => return None,
+                    }
+                }
+                index += slots;
+            }
+            let behind = codes + 2 * count.next_multiple_of(2);
+            if flags & CHAINED != 0 {
+                info = self.read::<u32>(behind + 8)? as usize;
+                // The whole prolog of the chained part has run.
+                within = u32::MAX;
+                continue;
+            }
+            if flags & (EHANDLER | UHANDLER) != 0 && within >= prolog {
+                let routine = self.read::<u32>(behind)? as usize;
+                handler = (routine < self.size).then_some((self.base + routine, self.base + behind + 4, flags));
+            }
+            let stack = context.general[RSP];
+            context.rip = load(stack);
+            context.general[RSP] = stack + 8;
+            return Some(Unwound { frame: established, function: self.base + at, handler });
+        }
+        None
+    }
+}
+
+impl Machine {
+    /// The image that an address lies in.
+    fn view(&self, address: u64) -> Option<View> {
+        let objects = self.objects.lock();
+        let address = usize::try_from(address).ok()?;
+        objects.drivers.values().find_map(|driver| {
+            let image = driver.image().filter(|image| image.contains(address))?;
+            let directory = image.exception_directory();
+            Some(View {
+                base: image.base(),
+                size: image.size() as usize,
+                directory: (directory.start as usize, directory.len()),
+            })
+        })
+    }
+}
+
+fn view(address: u64) -> Option<View> {
+    let machine = thread::with(thread::Thread::machine)?;
+    // SAFETY: as in `exports::run`: the entry that set the pointer keeps the machine alive.
+    unsafe { machine.as_ref() }.view(address)
+}
+
+/// Looks for a handler of an exception, from `context` on; comes back if there is none.
+///
+/// # Safety
+/// `context` is that of a thread in an image, whose stack is intact.
+unsafe fn dispatch(record: &mut Record, context: &mut Context) {
+    let mut at = *context;
+    let Some(view) = view(at.rip) else { return };
+    while view.contains(at.rip) {
+        let pc = at.rip;
+        // SAFETY: as the caller says; each round is one frame up.
+        let Some(unwound) = (unsafe { view.unwind(&mut at) }) else { return };
+        let Some((handler, data, flags)) = unwound.handler else { continue };
+        if flags & EHANDLER == 0 {
+            continue;
+        }
+        let mut dispatcher = Dispatcher {
+            control_pc: pc,
+            image_base: view.base as u64,
+            function: unwound.function,
+            frame: unwound.frame,
+            target_ip: 0,
+            context,
+            handler,
+            data,
+            history: 0,
+            scope: 0,
+            fill: 0,
+        };
+        // SAFETY: the unwind information names this as the language handler of the function.
+        let disposition = unsafe {
+            let handler: LanguageHandler = std::mem::transmute(handler);
+            handler(record, unwound.frame, context, &raw mut dispatcher)
+        };
+        if disposition == CONTINUE_EXECUTION {
+            // SAFETY: the context that the filter may have changed, of this very thread.
+            unsafe { resume(context) }
+        }
+    }
+}
+
+/// `RtlUnwindEx`: runs the termination handlers up to `target`, and goes on there at `ip`.
+///
+/// # Safety
+/// As for [`dispatch`]; nothing between here and the frame at `target` owns anything of the lab's.
+unsafe fn unwind_to(record: &mut Record, start: &Context, target: u64, ip: u64) {
+    let mut at = *start;
+    record.flags |= UNWINDING;
+    let Some(view) = view(at.rip) else { return };
+    while view.contains(at.rip) {
+        let mut here = at;
+        // SAFETY: as the caller says.
+        let Some(unwound) = (unsafe { view.unwind(&mut at) }) else { return };
+        let last = unwound.frame == target;
+        if last {
+            record.flags |= TARGET_UNWIND;
+        }
+        if let Some((handler, data, flags)) = unwound.handler
+            && flags & UHANDLER != 0
+        {
+            let mut dispatcher = Dispatcher {
+                control_pc: here.rip,
+                image_base: view.base as u64,
+                function: unwound.function,
+                frame: unwound.frame,
+                target_ip: ip,
+                context: &raw mut here,
+                handler,
+                data,
+                history: 0,
+                scope: 0,
+                fill: 0,
+            };
+            // SAFETY: as in `dispatch`.
+            unsafe {
+                let handler: LanguageHandler = std::mem::transmute(handler);
+                handler(record, unwound.frame, &raw mut here, &raw mut dispatcher);
+            }
+        }
+        if last {
+            here.rip = ip;
+            here.general[0] = u64::from(record.code);
+            // SAFETY: the context of the target's frame, on this thread's stack above us.
+            unsafe { resume(&raw const here) }
+        }
+    }
+}
+
+/// `__C_specific_handler`: the language handler of `__try`.
+///
+/// # Safety
+/// Called as a language handler, by the lab's dispatcher or by a handler of the image that wraps it.
+pub(crate) unsafe extern "win64" fn c_specific_handler(
+    record: *mut u8,
+    frame: u64,
+    context: *mut u8,
+    dispatcher: *mut u8,
+) -> i32 {
+    // SAFETY: the structures are those that `dispatch` and `unwind_to` made, unchanged.
+    let (record, dispatcher) = unsafe { (&mut *record.cast::<Record>(), &mut *dispatcher.cast::<Dispatcher>()) };
+    let context = context.cast::<Context>();
+    let Some(view) = view(dispatcher.control_pc) else { return CONTINUE_SEARCH };
+    let Some(table) = dispatcher.data.checked_sub(view.base) else { return CONTINUE_SEARCH };
+    let offset = |address: u64| u32::try_from(address.wrapping_sub(dispatcher.image_base)).unwrap_or(u32::MAX);
+    let (pc, target) = (offset(dispatcher.control_pc), offset(dispatcher.target_ip));
+    let count = view.read::<u32>(table).unwrap_or(0);
+    for index in dispatcher.scope..count {
+        let Some([begin, end, handler, jump]) = view.read::<[u32; 4]>(table + 4 + 16 * index as usize) else { break };
+        if pc < begin || pc >= end {
+            continue;
+        }
+        let routine = view.base + handler as usize;
+        if record.flags & (UNWINDING | EXIT_UNWIND) != 0 {
+            let aims_here = record.flags & TARGET_UNWIND != 0 && ((begin..end).contains(&target) || target == jump);
+            if aims_here {
+                break;
+            }
+            if jump == 0 {
+                dispatcher.scope = index + 1;
+                // SAFETY: the scope table names a termination handler of this function.
+                unsafe {
+                    let finally: unsafe extern "win64" fn(u8, u64) = std::mem::transmute(routine);
+                    finally(1, frame);
+                }
+            }
+            continue;
+        }
+        if jump == 0 {
+            continue;
+        }
+        let verdict = if handler == 1 {
+            1
+        } else {
+            let mut pointers = [std::ptr::from_mut(record).cast::<u8>(), context.cast::<u8>()];
+            // SAFETY: the scope table names a filter of this function; it gets EXCEPTION_POINTERS.
+            unsafe {
+                let filter: unsafe extern "win64" fn(*mut u8, u64) -> i32 = std::mem::transmute(routine);
+                filter(pointers.as_mut_ptr().cast(), frame)
+            }
+        };
+        if verdict < 0 {
+            return CONTINUE_EXECUTION;
+        }
+        if verdict > 0 {
+            // SAFETY: the context at which the exception was raised; frames between here and the
+            // target's are the dispatcher's, which owns nothing, and the driver's.
+            unsafe { unwind_to(record, &*context, frame, dispatcher.image_base + u64::from(jump)) };
+            break;
+        }
+    }
+    CONTINUE_SEARCH
+}
+
+/// Raises `status` where `context` is: goes on in the handler that takes it, or stops the machine.
+///
+/// # Safety
+/// Called by [`raising`] only, with the context of its caller, outside of any function of the lab.
+unsafe extern "win64" fn raise(context: *mut Context, status: NTSTATUS) -> ! {
+    {
+        // SAFETY: the caller's context on its stack.
+        let context = unsafe { &mut *context };
+        let mut record = Record {
+            code: status.cast_unsigned(),
+            flags: 0,
+            next: 0,
+            address: context.rip,
+            count: 0,
+            information: [0; 15],
+        };
+        // SAFETY: the caller is driver code whose stack is intact.
+        unsafe { dispatch(&mut record, context) };
+        if let Some(machine) = thread::with(thread::Thread::machine) {
+            // SAFETY: as in `exports::run`.
+            let machine = unsafe { machine.as_ref() };
+            let parameters = [u64::from(status.cast_unsigned()), context.rip, 0, 0];
+            let text = format!("exception {:#010x} is not handled", status.cast_unsigned());
+            drop(machine.stop(NOT_HANDLED, parameters, text));
+        }
+    }
+    // SAFETY: the innermost frame of this thread; this function owns nothing any more.
+    unsafe { switch::leave(thread::with(thread::Thread::frame)) }
+}
+
+/// Goes on at a context: loads every register that a function may expect to find.
+///
+/// # Safety
+/// The context is of this thread, on a part of its stack that still lives; nothing below owns
+/// anything of the lab's.
+#[unsafe(naked)]
+unsafe extern "win64" fn resume(context: *const Context) -> ! {
+    naked_asm!(
+        "mov rax, [rcx + 0x98]",
+        "mov rdx, [rcx + 0xf8]",
+        "mov [rax - 8], rdx",
+        "ldmxcsr [rcx + 0x34]",
+        "movaps xmm6, [rcx + 0x200]",
+        "movaps xmm7, [rcx + 0x210]",
+        "movaps xmm8, [rcx + 0x220]",
+        "movaps xmm9, [rcx + 0x230]",
+        "movaps xmm10, [rcx + 0x240]",
+        "movaps xmm11, [rcx + 0x250]",
+        "movaps xmm12, [rcx + 0x260]",
+        "movaps xmm13, [rcx + 0x270]",
+        "movaps xmm14, [rcx + 0x280]",
+        "movaps xmm15, [rcx + 0x290]",
+        "mov rbx, [rcx + 0x90]",
+        "mov rbp, [rcx + 0xa0]",
+        "mov rsi, [rcx + 0xa8]",
+        "mov rdi, [rcx + 0xb0]",
+        "mov r8, [rcx + 0xb8]",
+        "mov r9, [rcx + 0xc0]",
+        "mov r10, [rcx + 0xc8]",
+        "mov r11, [rcx + 0xd0]",
+        "mov r12, [rcx + 0xd8]",
+        "mov r13, [rcx + 0xe0]",
+        "mov r14, [rcx + 0xe8]",
+        "mov r15, [rcx + 0xf0]",
+        "mov rdx, [rcx + 0x88]",
+        "mov rsp, rax",
+        "mov rax, [rcx + 0x78]",
+        "mov rcx, [rcx + 0x80]",
+        "jmp qword ptr [rsp - 8]",
+    )
+}
+
+/// Calls R11 with the three arguments of the caller, and raises the status that it returns as an
+/// exception in the caller, unless that is 0.
+///
+/// # Safety
+/// Jumped to from the first instruction of an exported function, so that the return address is on
+/// top of the stack and all registers are the caller's; R11 is a function of up to three arguments
+/// that returns an NTSTATUS.
+#[unsafe(naked)]
+pub(crate) unsafe extern "win64" fn raising() {
+    naked_asm!(
+        // Room for a CONTEXT and 32 bytes of home space; RSP becomes 16-byte aligned.
+        "sub rsp, 1272",
+        "stmxcsr [rsp + 32 + 0x34]",
+        "mov [rsp + 32 + 0x80], rcx",
+        "mov [rsp + 32 + 0x88], rdx",
+        "mov [rsp + 32 + 0x90], rbx",
+        "lea rax, [rsp + 1280]",
+        "mov [rsp + 32 + 0x98], rax",
+        "mov [rsp + 32 + 0xa0], rbp",
+        "mov [rsp + 32 + 0xa8], rsi",
+        "mov [rsp + 32 + 0xb0], rdi",
+        "mov [rsp + 32 + 0xb8], r8",
+        "mov [rsp + 32 + 0xc0], r9",
+        "mov [rsp + 32 + 0xd8], r12",
+        "mov [rsp + 32 + 0xe0], r13",
+        "mov [rsp + 32 + 0xe8], r14",
+        "mov [rsp + 32 + 0xf0], r15",
+        "mov rax, [rsp + 1272]",
+        "mov [rsp + 32 + 0xf8], rax",
+        "movaps [rsp + 32 + 0x200], xmm6",
+        "movaps [rsp + 32 + 0x210], xmm7",
+        "movaps [rsp + 32 + 0x220], xmm8",
+        "movaps [rsp + 32 + 0x230], xmm9",
+        "movaps [rsp + 32 + 0x240], xmm10",
+        "movaps [rsp + 32 + 0x250], xmm11",
+        "movaps [rsp + 32 + 0x260], xmm12",
+        "movaps [rsp + 32 + 0x270], xmm13",
+        "movaps [rsp + 32 + 0x280], xmm14",
+        "movaps [rsp + 32 + 0x290], xmm15",
+        "call r11",
+        "test eax, eax",
+        "jne 2f",
+        "add rsp, 1272",
+        "ret",
+        "2:",
+        "lea rcx, [rsp + 32]",
+        "mov edx, eax",
+        "call {raise}",
+        "ud2",
+        raise = sym raise,
+    )
+}
