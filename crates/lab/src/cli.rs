@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::demo::{self, AlgorithmChoice, Observer, Options, Section, show};
+use crate::faults;
 use crate::source::DriverSource;
 
 const FAILED: u8 = 1;
@@ -33,6 +34,14 @@ enum Command {
     ///
     /// Exit status: 0 if everything held, 1 if something did not, 2 if it could not be tried.
     Demo(Demo),
+    /// Makes every call that can fail on Windows fail, one call stack at a time
+    ///
+    /// Each life of the driver (start, requests, reset, power, traffic under ESP and without, end) has one distinct
+    /// call stack fail; then calls fail by chance. Adapters have to fail cleanly or go on working, nothing may be
+    /// left over, and all has to work again once nothing fails. Stacks are named by the PDB beside the image.
+    ///
+    /// Exit status: 0 if nothing broke, 1 if something did, 2 if it could not be tried.
+    Faults(faults::Arguments),
 }
 
 /// Arguments of `lab demo`.
@@ -66,6 +75,7 @@ struct Demo {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(arguments) => run_demo(arguments),
+        Command::Faults(arguments) => verdict(faults::command(&arguments, say)),
     }
 }
 
@@ -91,6 +101,15 @@ fn run_demo(arguments: Demo) -> ExitCode {
             }
             if report.passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
+        Err(error) => unusable(&error),
+    }
+}
+
+/// The exit status of a command that says whether everything held.
+fn verdict<E: std::fmt::Display>(held: Result<bool, E>) -> ExitCode {
+    match held {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
         Err(error) => unusable(&error),
     }
 }

@@ -3,11 +3,15 @@
 //! - [`cli`]: arguments, exit status, and what is shown on a terminal
 //! - [`input`]: captures and the judgement of their packets
 //! - [`demo`]: `lab demo`, step by step
+//! - [`faults`]: `lab faults`, fault injection
+//! - [`life`]: what a driver lives through while faults are injected
 //! - [`source`]: where the driver comes from
 
 #![allow(clippy::doc_markdown)] // ADD_SA, IPsecOV2 and hundreds like them are names, not code
 
 pub mod cli;
 pub mod demo;
+pub mod faults;
 pub mod input;
+pub mod life;
 pub mod source;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use ndis_lab::{Driver, Lab, LabError};
+use ndis_lab::{Driver, Lab, LabError, LoadError};
 
-/// The name of the driver's service.
+/// The name of the linked driver's service; an image's is its file's.
 const SERVICE: &str = "ipsecnic";
 
 /// Which driver to run.
@@ -37,19 +37,26 @@ impl DriverSource {
     /// [`SourceError`] if there is no driver that can be used.
     pub fn load(&self) -> Result<(Lab, Driver), SourceError> {
         let lab = Lab::new();
-        let driver = match self {
-            Self::Image(path) => {
-                let read = |error| SourceError::Read(path.clone(), error);
-                let image = std::fs::read(path).map_err(read)?;
-                lab.load_image(&image, SERVICE).map_err(|error| SourceError::Load(path.clone(), error))?
+        let driver = self.load_into(&lab).map_err(|error| match (self, error) {
+            (Self::Native, error) => SourceError::Native(error),
+            (Self::Image(path), LabError::Load(LoadError::Io(error))) => {
+                SourceError::Read(path.clone(), error)
             }
-            Self::Native => {
-                // SAFETY: the entry point of a miniport driver, which keeps the contract of one.
-                let driver = unsafe { lab.load_native(ipsecnic::DriverEntry, SERVICE) };
-                driver.map_err(SourceError::Native)?
-            }
-        };
+            (Self::Image(path), error) => SourceError::Load(path.clone(), error),
+        })?;
         Ok((lab, driver))
+    }
+
+    /// Loads the driver into a machine that was made before and runs its DriverEntry.
+    ///
+    /// # Errors
+    /// What the lab says.
+    pub fn load_into(&self, lab: &Lab) -> Result<Driver, LabError> {
+        match self {
+            Self::Image(path) => lab.load_file(path),
+            // SAFETY: the entry point of a miniport driver, which keeps the contract of one.
+            Self::Native => unsafe { lab.load_native(ipsecnic::DriverEntry, SERVICE) },
+        }
     }
 }
 

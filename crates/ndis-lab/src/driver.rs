@@ -1,5 +1,6 @@
 //! A loaded driver, image or native, behind one interface.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::ThreadId;
@@ -11,6 +12,7 @@ use crate::adapter::{Adapter, AdapterConfig};
 use crate::error::LabError;
 use crate::loader::Image;
 use crate::machine::io::{MAJORS, driver_object};
+use crate::machine::stack::Known;
 use crate::machine::thread::handler;
 use crate::machine::{Entry, HandleKind, Machine, PASSIVE};
 use crate::packet::Memory;
@@ -85,7 +87,8 @@ pub(crate) struct DriverCore {
     registry_path: Box<UNICODE_STRING>,
     _path: Box<[u16]>,
     pub(crate) registration: Mutex<Option<Registration>>,
-    image: Option<Image>,
+    _known: Option<Known>,
+    image: Option<Arc<Image>>,
     // Last: the next native driver may start only when everything above is gone.
     _native: Option<NativeGuard>,
 }
@@ -98,7 +101,8 @@ unsafe impl Sync for DriverCore {}
 
 /// Where a driver's code comes from.
 pub(crate) enum Code {
-    Image(Image),
+    /// An image, and the PDB beside it.
+    Image(Image, Option<PathBuf>),
     Native(DRIVER_INITIALIZE),
 }
 
@@ -107,9 +111,13 @@ impl DriverCore {
         // Relaxed: only uniqueness matters.
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (entry, image, native) = match code {
-            Code::Image(image) => (image.entry(), Some(image), None),
-            Code::Native(entry) => (entry as usize, None, Some(NativeGuard::take()?)),
+        let (entry, image, known, native) = match code {
+            Code::Image(image, pdb) => {
+                let image = Arc::new(image);
+                let known = Known::new(&image, name, pdb);
+                (image.entry(), Some(image), Some(known), None)
+            }
+            Code::Native(entry) => (entry as usize, None, None, Some(NativeGuard::take()?)),
         };
         let path = format!(r"\REGISTRY\MACHINE\SYSTEM\ControlSet001\Services\{name}");
         let path: Box<[u16]> = path.encode_utf16().collect();
@@ -141,6 +149,7 @@ impl DriverCore {
             registry_path: Box::new(string),
             _path: path,
             registration: Mutex::new(None),
+            _known: known,
             image,
             _native: native,
         };
@@ -150,7 +159,7 @@ impl DriverCore {
 
     /// Its image; `None` for a native driver.
     pub(crate) fn image(&self) -> Option<&Image> {
-        self.image.as_ref()
+        self.image.as_deref()
     }
 
     pub(crate) fn object(&self) -> usize {
@@ -262,7 +271,7 @@ impl Driver {
 
     /// Its image; `None` for a native driver.
     pub fn image(&self) -> Option<&Image> {
-        self.core.image.as_ref()
+        self.core.image.as_deref()
     }
 
     /// What it registered, or `None` after it was unloaded.

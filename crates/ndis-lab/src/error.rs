@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::adapter::{AdapterId, State};
 use crate::loader::LoadError;
+use crate::symbols::CallStack;
 
 /// A stop of the machine, as `KeBugCheckEx` describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,17 @@ pub struct BugCheck {
     pub adapter: Option<AdapterId>,
     /// What the lab saw; for the driver's own bugcheck, that it was the driver's.
     pub detail: String,
+    /// The driver's frames.
+    pub stack: CallStack,
+}
+
+impl BugCheck {
+    /// All that is known, in several lines: what [`fmt::Display`] says, and the stack with its names.
+    pub fn report(&self) -> String {
+        let stack = self.stack.to_string();
+        let stack = if stack.is_empty() { "     (no stack)\n".to_owned() } else { stack };
+        format!("{self}\n{stack}")
+    }
 }
 
 impl fmt::Display for BugCheck {

@@ -15,6 +15,7 @@ use crate::loader::{Image, LoadError};
 use crate::machine::pool::PoolBlock;
 use crate::machine::{Machine, Options};
 use crate::rules::Violation;
+use crate::symbols::pdb_beside;
 
 /// How a lab is made.
 #[derive(Debug, Clone)]
@@ -102,12 +103,18 @@ impl Lab {
     /// [`LabError::Load`] for an image that cannot be loaded; [`LabError::DriverEntry`],
     /// [`LabError::NotRegistered`], [`LabError::BugCheck`].
     pub fn load_image(&self, image: &[u8], name: &str) -> Result<Driver, LabError> {
-        self.machine.alive()?;
-        let image = Image::load(image, exports::resolve)?;
-        Driver::start(&self.machine, Code::Image(image), name)
+        self.load(image, name, None)
     }
 
-    /// Reads a driver image from a file, named as the file, and runs its `DriverEntry`.
+    fn load(&self, image: &[u8], name: &str, path: Option<&Path>) -> Result<Driver, LabError> {
+        self.machine.alive()?;
+        let image = Image::load(image, exports::resolve)?;
+        let pdb = path.and_then(|path| pdb_beside(path, image.pdb()));
+        Driver::start(&self.machine, Code::Image(image, pdb), name)
+    }
+
+    /// Reads a driver image from a file, named as the file, and runs its `DriverEntry`. Stacks are
+    /// named by the PDB beside it.
     ///
     /// # Errors
     /// As [`Lab::load_image`]; [`LoadError::Io`] if the file cannot be read.
@@ -115,7 +122,7 @@ impl Lab {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(LoadError::Io)?;
         let name = path.file_stem().map_or("driver".into(), |stem| stem.to_string_lossy());
-        self.load_image(&bytes, &name)
+        self.load(&bytes, &name, Some(path))
     }
 
     /// Runs the `DriverEntry` of a driver that is linked into this program. There can be one at a

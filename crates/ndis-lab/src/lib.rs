@@ -12,12 +12,14 @@
 //! - `exports`: the functions of ntoskrnl.exe and ndis.sys, each defined once for both ways to load
 //! - `machine`: processors, IRQL, pool, locks, DPCs, timers, and the way into driver code
 //! - `packet`: NET_BUFFER_LIST, NET_BUFFER and MDL
+//! - [`fault`]: fault injection, systematic and by chance
 //! - [`adapter`]: the state machine, OID requests, sends, receives, indications
 //! - [`rules`]: every rule, with its page of the documentation
 //! - [`ipsec_v2`]: builders for the structures of IPsec Task Offload Version 2
 //! - [`transport`]: what TCP/IP does above it: framing, and judging what is indicated
 //! - [`conformance`]: the suite that any driver can be put through
-//! - [`wire`]: captures of what a monitor port sees
+//! - [`wire`]: captures of what a monitor port sees; a cable that loses and damages; bridges
+//! - [`symbols`]: call stacks of the driver, with names from its PDB
 //!
 //! # Unsafe
 //! This crate is the other side of a C interface: it takes pointers from drivers. Natively linked
@@ -34,7 +36,7 @@ pub mod device;
 mod driver;
 mod error;
 mod exports;
-mod fault;
+pub mod fault;
 pub mod ipsec_v2;
 mod lab;
 pub mod loader;
@@ -42,6 +44,7 @@ mod machine;
 mod objects;
 mod packet;
 pub mod rules;
+pub mod symbols;
 pub mod transport;
 pub mod wire;
 
@@ -62,3 +65,4 @@ pub use machine::Origin;
 pub use machine::pool::{PoolBlock, PoolKind, tag_text};
 pub use objects::{Keywords, Value};
 pub use rules::Violation;
+pub use symbols::CallStack;

@@ -27,6 +27,9 @@ mod stations;
 mod traffic;
 mod wire;
 
+pub(crate) use stations::encapsulation;
+pub(crate) use traffic::{indicated, offloaded};
+
 pub use report::{Association, Check, Report, Row, Section, Traffic, Value};
 
 use associations::Associations;

@@ -189,7 +189,7 @@ pub(super) fn expect(adapter: &Adapter, oid: Oid, name: &str) -> Result<(), Step
 }
 
 /// NDIS_OFFLOAD_ENCAPSULATION: IPv4 in Ethernet frames on, IPv6 as it is.
-fn encapsulation() -> Vec<u8> {
+pub(crate) fn encapsulation() -> Vec<u8> {
     let header = NDIS_OBJECT_HEADER {
         Type: NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION,
         Revision: NDIS_OFFLOAD_ENCAPSULATION_REVISION_1,

@@ -151,13 +151,13 @@ fn carry_chain<'a>(
 }
 
 /// The out-of-band data of an offloaded send.
-pub(super) fn offloaded(framed: &Framed, list: SendNbl) -> SendNbl {
+pub(crate) fn offloaded(framed: &Framed, list: SendNbl) -> SendNbl {
     list.oob(IPsecOffloadV2NetBufferListInfo, framed.handle)
         .oob(IPsecOffloadV2HeaderNetBufferListInfo, framed.header)
 }
 
 /// A received frame as the transport judges it.
-pub(super) fn indicated(received: &Received) -> Indicated<'_> {
+pub(crate) fn indicated(received: &Received) -> Indicated<'_> {
     let slot =
         |slot: i32| usize::try_from(slot).ok().and_then(|slot| received.oob.get(slot)).copied().unwrap_or(0);
     Indicated {

@@ -175,6 +175,15 @@ pub(crate) fn resolve(module: &str, name: &str) -> Option<usize> {
     INDEX.get(&(module, name)).copied()
 }
 
+/// Whether `address` is where an exported function begins.
+pub(crate) fn is_export(address: usize) -> bool {
+    use std::collections::HashSet;
+    use std::sync::LazyLock;
+    static ADDRESSES: LazyLock<HashSet<usize>> =
+        LazyLock::new(|| TABLES.iter().copied().flatten().map(|export| (export.address)()).collect());
+    ADDRESSES.contains(&address)
+}
+
 /// The functions that images can import, as (module, name).
 pub fn functions() -> impl Iterator<Item = (&'static str, &'static str)> {
     TABLES.iter().copied().flatten().map(|export| (export.module, export.name))

@@ -132,6 +132,21 @@ pub struct Image {
     imports: Vec<ImportedFunction>,
     exception_directory: Range<u32>,
     time_date_stamp: u32,
+    pdb: Option<PdbName>,
+}
+
+// SAFETY: the mapping belongs to the image alone, like a Box; region's type names it by a pointer.
+unsafe impl Send for Image {}
+// SAFETY: a shared image gives out addresses, and references only to sections that nobody writes.
+unsafe impl Sync for Image {}
+
+/// Which PDB belongs to an image: what its debug directory says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PdbName {
+    /// The file's name, without folders.
+    pub file: String,
+    /// The GUID of the build, in the byte order of the file.
+    pub guid: [u8; 16],
 }
 
 impl std::fmt::Debug for Image {
@@ -227,6 +242,7 @@ impl Image {
             sections,
             imports,
             exception_directory,
+            pdb: pdb_name(&file),
         };
         image.protect(header_len)?;
         Ok(image)
@@ -288,10 +304,35 @@ impl Image {
         self.time_date_stamp
     }
 
+    /// The PDB that the image names.
+    pub fn pdb(&self) -> Option<&PdbName> {
+        self.pdb.as_ref()
+    }
+
+    /// `length` bytes at an address relative to the base, if a section that is not writable holds them.
+    pub(crate) fn constant(&self, rva: u32, length: u32) -> Option<&[u8]> {
+        let end = rva.checked_add(length)?;
+        let within = |s: &&Section| !s.writable && s.range.start <= rva && end <= s.range.end;
+        self.sections.iter().find(within)?;
+        // SAFETY: the section is mapped, readable, and never written while the image lives.
+        Some(unsafe {
+            std::slice::from_raw_parts(self.memory.as_ptr::<u8>().add(rva as usize), length as usize)
+        })
+    }
+
     /// Whether `address` lies in the image.
     pub fn contains(&self, address: usize) -> bool {
         (self.base()..self.base() + self.size as usize).contains(&address)
     }
+}
+
+/// The PDB of the CodeView record; an image without one, or with a damaged one, is as good to run.
+fn pdb_name(file: &PeFile64<'_>) -> Option<PdbName> {
+    use object::Object as _;
+    let record = file.pdb_info().ok().flatten()?;
+    let path = String::from_utf8_lossy(record.path()).into_owned();
+    let file = path.rsplit(['\\', '/']).next().unwrap_or_default().to_owned();
+    Some(PdbName { file, guid: record.guid() })
 }
 
 /// What `object` refuses: say whether it is another kind of file or a damaged image.

@@ -29,6 +29,7 @@ pub(crate) mod processor_block;
 pub(crate) mod resource;
 pub(crate) mod security;
 pub(crate) mod seh;
+pub(crate) mod stack;
 pub(crate) mod switch;
 mod system_thread;
 pub(crate) mod thread;
@@ -283,7 +284,15 @@ impl Machine {
         let mut bugcheck = self.bugcheck.lock();
         let first = bugcheck.is_none();
         if first {
-            *bugcheck = Some(BugCheck { code, parameters, function, handler, adapter, detail: what.into() });
+            *bugcheck = Some(BugCheck {
+                code,
+                parameters,
+                function,
+                handler,
+                adapter,
+                detail: what.into(),
+                stack: stack::capture(function.is_none()),
+            });
         }
         let detail = bugcheck.as_ref().map(ToString::to_string).unwrap_or_default();
         drop(bugcheck);

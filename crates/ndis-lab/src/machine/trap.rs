@@ -6,6 +6,7 @@
 //! traps go where they went before the lab came. The panic of a natively linked driver is no trap: it
 //! aborts the process, since `abort` holds a lock of the C library that cannot be left.
 
+use core::arch::naked_asm;
 use std::ptr::{NonNull, null_mut};
 use std::sync::Once;
 
@@ -51,7 +52,7 @@ pub(crate) fn install() {
     });
 }
 
-#[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)] // addresses, and register numbers from libc
+#[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, clippy::cast_possible_truncation)] // addresses, and register numbers from libc
 extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let driver = thread::try_with(|thread| {
         let in_driver = thread.machine().is_some() && thread.function().is_none();
@@ -81,14 +82,72 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
         let registers = &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs;
         let address = fail_code.map_or_else(|| (*info).si_addr() as usize, |code| usize::try_from(code).unwrap_or(0));
         let at = registers[libc::REG_RIP as usize];
+        let (stack_pointer, fault) = (registers[libc::REG_RSP as usize] as usize, (*info).si_addr() as usize);
         let mut set = |register: c_int, value: i64| registers[register as usize] = value;
-        let stack = ((*frame).stack_pointer() as usize - 512) & !15;
-        set(libc::REG_RSP, (stack - 8) as i64);
-        set(libc::REG_RIP, landed as *const () as i64);
+        let jumped = matches!(signal, libc::SIGSEGV | libc::SIGBUS) && fault == at as usize;
+        let (stack, from) =
+            landing((*frame).stack_pointer() as usize, stack_pointer, at as usize, fault, jumped);
+        (stack as *mut usize).write(from);
+        set(libc::REG_RSP, stack as i64);
+        set(libc::REG_RIP, trampoline as *const () as i64);
         set(libc::REG_RDI, signal.into());
         set(libc::REG_RSI, address as i64);
         set(libc::REG_RDX, at);
     }
+}
+
+/// Bytes of stack that [`landed`] may need.
+const ROOM: usize = 64 << 10;
+/// A driver's stack pointer further from its entry than this is no stack pointer.
+const LARGEST_STACK: usize = 1 << 20;
+
+/// Where a trapped thread goes on: a place of its stack, and the address to put there as if code at
+/// that address had called. Below the driver's frames, which can be walked then; below its entry, and
+/// with nothing to walk, if its stack pointer is lost or the stack used up.
+///
+/// # Safety
+/// `entry` is the stack pointer of this thread's innermost entry.
+unsafe fn landing(
+    entry: usize,
+    stack_pointer: usize,
+    at: usize,
+    fault: usize,
+    jumped: bool,
+) -> (usize, usize) {
+    let sound = (entry.saturating_sub(LARGEST_STACK)..entry - 64).contains(&stack_pointer)
+        && stack_pointer.is_multiple_of(8)
+        && fault.abs_diff(stack_pointer) > ROOM;
+    if !sound {
+        return (((entry - 512) & !15) - 8, 0);
+    }
+    if jumped {
+        // A call or jump to where no code is: the caller's address lies on the stack.
+        // SAFETY: the stack between its pointer and the entry is readable.
+        return (stack_pointer, unsafe { (stack_pointer as *const usize).read() });
+    }
+    (stack_pointer - 8, at)
+}
+
+/// Calls [`landed`] on an aligned stack. To unwinders it is the frame of a signal handler that
+/// interrupted the driver.
+#[unsafe(naked)]
+extern "sysv64" fn trampoline() -> ! {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_signal_frame",
+        ".cfi_def_cfa rsp, 8",
+        ".cfi_offset rip, -8",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "and rsp, -16",
+        "call {landed}",
+        "ud2",
+        ".cfi_endproc",
+        landed = sym landed,
+    )
 }
 
 /// Where a trapped thread goes on, no longer in a signal handler.
