@@ -80,7 +80,8 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
     // thread, and below its stack pointer there are only frames that are given up here.
     unsafe {
         let registers = &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs;
-        let address = fail_code.map_or_else(|| (*info).si_addr() as usize, |code| usize::try_from(code).unwrap_or(0));
+        let address =
+            fail_code.map_or_else(|| (*info).si_addr() as usize, |code| usize::try_from(code).unwrap_or(0));
         let at = registers[libc::REG_RIP as usize];
         let (stack_pointer, fault) = (registers[libc::REG_RSP as usize] as usize, (*info).si_addr() as usize);
         let mut set = |register: c_int, value: i64| registers[register as usize] = value;
