@@ -5,17 +5,17 @@ mod control;
 use std::net::{IpAddr, Ipv4Addr};
 
 use control::{
-    AUTH_FAILED, CRYPTO_DONE, Flow, add, delete, ip, receive, refuses, slot_1, status, table,
+    AUTH_FAILED, CAPACITY, CRYPTO_DONE, Flow, add, delete, ip, receive, refuses, slot_1, status, table,
 };
 use ipsecnic::dump::{Entry, Summary};
 use ndis_lab::ipsec_v2::{AddSaList, Algorithm, Association, DeleteSaList, Operation, SaParameters};
 use ndis_lab::{Adapter, AdapterConfig, Oid, SendNbl};
 use ndis_sys::{
-    IPSEC_OFFLOAD_V2_AUTHENTICATION_AES_GCM_128 as GMAC_128,
-    IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_1 as SHA_1, IPSEC_OFFLOAD_V2_ENCRYPTION_AES_CBC_128 as CBC_128,
-    IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128 as GCM_128, IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_192 as GCM_192,
-    IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_256 as GCM_256, IPSEC_OFFLOAD_V2_ENCRYPTION_NONE as NONE,
-    NDIS_STATUS_INVALID_PARAMETER, NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS,
+    IPSEC_OFFLOAD_V2_AUTHENTICATION_AES_GCM_128 as GMAC_128, IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_1 as SHA_1,
+    IPSEC_OFFLOAD_V2_ENCRYPTION_AES_CBC_128 as CBC_128, IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128 as GCM_128,
+    IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_192 as GCM_192, IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_256 as GCM_256,
+    IPSEC_OFFLOAD_V2_ENCRYPTION_NONE as NONE, NDIS_STATUS_INVALID_PARAMETER, NDIS_STATUS_RESOURCES,
+    NDIS_STATUS_SUCCESS,
 };
 
 fn algorithm(id: u32, key: usize) -> Algorithm {
@@ -303,7 +303,7 @@ on_both! {
             summary,
             Summary {
                 entries: 2,
-                capacity: 4096,
+                capacity: CAPACITY,
                 added: 3,
                 deleted: 1,
                 refused: 1,

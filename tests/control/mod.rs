@@ -3,9 +3,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this module")]
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aes_gcm::{AeadInPlace, Aes128Gcm, KeyInit};
@@ -112,7 +115,7 @@ impl Bench {
 
     /// Station number `number` on segment 7: running, its filter open, IPv4 receive offloads on.
     pub fn station(&self, number: u8) -> Adapter {
-        self.station_with(number, AdapterConfig::new())
+        self.station_with(number, AdapterConfig::new().keyword("SaOffloadCapacity", CAPACITY.to_string()))
     }
 
     /// As [`Bench::station`], with further keywords.
@@ -351,6 +354,8 @@ impl Flow {
     }
 }
 
+/// SA slots of a [`Bench::station`].
+pub const CAPACITY: u32 = 64;
 /// UDP.
 const NEXT_HEADER: u8 = 17;
 /// Where ESP begins in a frame.
@@ -409,4 +414,96 @@ pub fn refuses(adapter: &Adapter, sa: &SaParameters, expected: i32) {
 pub fn delete(adapter: &Adapter, handles: &[usize]) {
     let outcome = adapter.delete_sas(handles).expect("DELETE_SA");
     assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
+}
+
+/// Stops the next sender that maps an unmapped MDL, in the middle of its send call, where it has entered the SA table.
+pub struct Roadblock {
+    state: Arc<(Mutex<Stage>, Condvar)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Reached,
+    Released,
+}
+
+impl Roadblock {
+    /// Puts it up. It holds one sender, once.
+    pub fn new(lab: &Lab) -> Self {
+        let state = Arc::new((Mutex::new(Stage::Waiting), Condvar::new()));
+        let shared = state.clone();
+        lab.set_faults(move |point| {
+            if point.function == "MmMapLockedPagesSpecifyCache" {
+                let (stage, changed) = &*shared;
+                let mut stage = stage.lock().unwrap();
+                if *stage == Stage::Waiting {
+                    *stage = Stage::Reached;
+                    changed.notify_all();
+                    while *stage != Stage::Released {
+                        stage = changed.wait(stage).unwrap();
+                    }
+                }
+            }
+            false
+        });
+        Self { state }
+    }
+
+    /// Sends packets on a thread of its own, and returns when the last one is held up: those before it are on the wire, it
+    /// has not been looked at. The join gives their statuses.
+    pub fn send(&self, sender: &Adapter, mut nbls: Vec<SendNbl>) -> JoinHandle<Vec<i32>> {
+        for frame in nbls.iter_mut().next_back().into_iter().flat_map(|nbl| &mut nbl.frames) {
+            frame.unmapped = true;
+        }
+        let sender = sender.clone();
+        let thread = std::thread::spawn(move || {
+            sender.send(&nbls).expect("a send").into_iter().map(|outcome| outcome.status).collect()
+        });
+        let (stage, changed) = &*self.state;
+        let mut stage = stage.lock().unwrap();
+        while *stage == Stage::Waiting {
+            stage = changed.wait(stage).unwrap();
+        }
+        thread
+    }
+
+    /// Lets the sender go on.
+    pub fn release(&self) {
+        let (stage, changed) = &*self.state;
+        *stage.lock().unwrap() = Stage::Released;
+        changed.notify_all();
+    }
+}
+
+impl Drop for Roadblock {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// Looks for these keys in every block of pool memory that is freed from now on; the number of finds.
+pub fn watch_freed_memory(lab: &Lab, keys: &[Vec<u8>]) -> Arc<AtomicUsize> {
+    let found = Arc::new(AtomicUsize::new(0));
+    let count = found.clone();
+    // Eight bytes that are random do not come about by themselves. The first two of them sort out nearly all else.
+    let pieces: HashSet<[u8; 8]> = keys.iter().map(|key| *key.first_chunk().unwrap()).collect();
+    let mut begins = vec![false; 1 << 16];
+    for [a, b, ..] in &pieces {
+        begins[usize::from(*a) << 8 | usize::from(*b)] = true;
+    }
+    lab.on_pool_free(move |_, bytes| {
+        let mut before = usize::from(bytes.first().copied().unwrap_or(0));
+        for (at, byte) in bytes.iter().enumerate().skip(1) {
+            let pair = (before & 0xFF) << 8 | usize::from(*byte);
+            before = pair;
+            if begins[pair]
+                && let Some(piece) = bytes[at - 1..].first_chunk()
+                && pieces.contains(piece)
+            {
+                count.fetch_add(1, Relaxed);
+            }
+        }
+    });
+    found
 }

@@ -5,18 +5,20 @@ use core::ops::Range;
 use core::ptr;
 
 use windows_sys::Wdk::Foundation::{DEVICE_OBJECT, DRIVER_OBJECT, IRP};
+use windows_sys::Wdk::Storage::FileSystem::{DO_DEVICE_INITIALIZING, IO_NO_INCREMENT};
 use windows_sys::Wdk::System::SystemServices::{
-    DO_DEVICE_INITIALIZING, FILE_DEVICE_SECURE_OPEN, IO_NO_INCREMENT, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE,
+    FILE_DEVICE_SECURE_OPEN, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE,
     IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, IoAttachDeviceToDeviceStack, IoCreateDevice, IoDeleteDevice,
     IoDetachDevice, IofCallDriver, IofCompleteRequest,
 };
 use windows_sys::Win32::Foundation::{NTSTATUS, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use windows_sys::Win32::System::Ioctl::FILE_DEVICE_PHYSICAL_NETCARD;
 
 use crate::adapter::Adapter;
 use crate::{miniport, report};
 
-/// FILE_DEVICE_PHYSICAL_NETCARD.
-const PHYSICAL_NETCARD: u32 = 0x17;
+
+
 
 /// Where the driver's image lies.
 pub(crate) fn image(driver: *mut DRIVER_OBJECT) -> Range<usize> {
@@ -52,7 +54,7 @@ unsafe extern "system" fn add_device(driver: *const DRIVER_OBJECT, below: *const
             driver,
             extension,
             ptr::null(),
-            PHYSICAL_NETCARD,
+            FILE_DEVICE_PHYSICAL_NETCARD,
             FILE_DEVICE_SECURE_OPEN,
             false,
             &raw mut device,

@@ -41,12 +41,17 @@ pub(crate) fn unwatch() {
 }
 
 /// What Wine 8 does not have, or only in name, and a miniport cannot do without.
-const SUBSTITUTES: [(&CStr, Function); 2] = [
-    (c"ExAllocatePool2", allocate_pool2 as *const () as Function),
-    (c"KeRemoveQueueDpc", remove_queue_dpc as *const () as Function),
+const SUBSTITUTES: [(&CStr, Substitute); 2] = [
+    (c"ExAllocatePool2", Substitute { allocate_pool2 }),
+    (c"KeRemoveQueueDpc", Substitute { remove_queue_dpc }),
 ];
 
-type Function = usize;
+/// A function of any type; its address is what goes into the table.
+#[derive(Clone, Copy)]
+union Substitute {
+    allocate_pool2: unsafe extern "win64" fn(POOL_FLAGS, usize, u32) -> *mut c_void,
+    remove_queue_dpc: unsafe extern "win64" fn(*mut KDPC) -> BOOLEAN,
+}
 
 /// Pool memory as `[nf-wdm-exallocatepool2]` has it, from Wine's older function.
 unsafe extern "win64" fn allocate_pool2(flags: POOL_FLAGS, bytes: usize, tag: u32) -> *mut c_void {
@@ -87,7 +92,7 @@ unsafe fn look_through(base: *mut u8) {
         while (*descriptor).Name != 0 {
             let module = CStr::from_ptr(at((*descriptor).Name).cast::<c_char>());
             let mut name = at((*descriptor).Anonymous.OriginalFirstThunk).cast::<u64>();
-            let mut slot = at((*descriptor).FirstThunk).cast::<usize>();
+            let mut slot = at((*descriptor).FirstThunk).cast::<Substitute>();
             while *name != 0 {
                 if *name & IMAGE_ORDINAL_FLAG64 == 0 {
                     // The name comes after a 16-bit hint.
@@ -106,7 +111,7 @@ unsafe fn look_through(base: *mut u8) {
 
 /// # Safety
 /// `slot` is that import's place in an import address table.
-unsafe fn resolve(module: &CStr, function: &CStr, slot: *mut usize) {
+unsafe fn resolve(module: &CStr, function: &CStr, slot: *mut Substitute) {
     // SAFETY: both are C strings. Wine calls this module by the name it was loaded under, so it is not looked up by name.
     let exported = unsafe {
         let from = if module == c"ndis.sys" {
@@ -127,14 +132,14 @@ unsafe fn resolve(module: &CStr, function: &CStr, slot: *mut usize) {
         shown(module),
         shown(function)
     ));
-    if let Some((_, address)) = substitute {
+    if let Some((_, function)) = substitute {
         let mut before: PAGE_PROTECTION_FLAGS = 0;
         // SAFETY: the slot is ours to fill: it is mapped, and the image does not run yet. Its page is made writable first
         // and what it was afterwards.
         unsafe {
-            if VirtualProtect(slot.cast(), size_of::<usize>(), PAGE_READWRITE, &raw mut before) != 0 {
-                slot.write(*address);
-                VirtualProtect(slot.cast(), size_of::<usize>(), before, &raw mut before);
+            if VirtualProtect(slot.cast(), size_of::<Substitute>(), PAGE_READWRITE, &raw mut before) != 0 {
+                slot.write(*function);
+                VirtualProtect(slot.cast(), size_of::<Substitute>(), before, &raw mut before);
             }
         }
     }

@@ -1,0 +1,284 @@
+//! A wedged device, its reset, and the ends of an adapter: what SAs, sends and requests come to.
+
+mod control;
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use control::{
+    Bench, CRYPTO_DONE, Flow, Roadblock, add, offload_parameters, receive, set, slot_1, status, stop, table,
+    watch_freed_memory,
+};
+use ipsecnic::dump::{OID_IPSECNIC_WEDGE, wedge_order};
+use ndis_lab::ipsec_v2::{DeleteSaList, Operation, update_sa};
+use ndis_lab::{Adapter, AdapterConfig, HaltAction, Oid, PnpEvent, SendNbl, SendOptions, Sent};
+use ndis_sys::{
+    NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_DATA, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_LOW_POWER_STATE,
+    NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_NOT_SUPPORTED, NDIS_STATUS_PAUSED, NDIS_STATUS_REQUEST_ABORTED,
+    NDIS_STATUS_RESET_IN_PROGRESS, NDIS_STATUS_SEND_ABORTED, NDIS_STATUS_SUCCESS,
+};
+
+/// A station whose device may be wedged.
+fn fragile(bench: &Bench, number: u8) -> Adapter {
+    let config = AdapterConfig::new().keyword("FaultInjection", "1").keyword("SaOffloadCapacity", "64");
+    bench.station_with(number, config)
+}
+
+fn wedge(adapter: &Adapter, frames: u32) {
+    set(adapter, Oid::set(OID_IPSECNIC_WEDGE, wedge_order(Some(frames))));
+}
+
+/// Sends a packet of the flow that the device does not give back.
+fn stuck(flow: &mut Flow, sender: &Adapter) -> Sent {
+    let nbl = flow.next(b"a packet of the flow").cancel_id(0x5EED);
+    let sent = sender.send_with(&[nbl], SendOptions::default()).unwrap();
+    assert!(!sent.is_done(), "the device has it");
+    sent
+}
+
+#[track_caller]
+fn ended(sent: &Sent, expected: i32) {
+    let statuses: Vec<_> = sent.outcomes().into_iter().map(|o| o.map(|o| status(o.status))).collect();
+    assert!(statuses.iter().all(|found| *found == Some(status(expected))), "{statuses:?}");
+}
+
+fn reset(adapter: &Adapter, irql: u8) {
+    let outcome = adapter.reset(irql).unwrap();
+    assert_eq!((status(outcome.status), outcome.addressing), (status(NDIS_STATUS_SUCCESS), false));
+    assert!(!adapter.check_for_hang().unwrap());
+}
+
+on_both! {
+    /// The device wedges in the middle of a chain; the reset brings SAs, handles, filters and traffic back.
+    fn a_wedged_device_is_found_and_reset(bench) {
+        let (a, b) = (fragile(bench, 1), bench.station(2));
+        let mut there = Flow::new(1, 2, 0x10).extended(3).add(&a, &b);
+        let mut back = Flow::new(2, 1, 0x11).add(&b, &a);
+        there.works(&a, &b);
+        for (round, irql) in [(1_u32, 0_u8), (2, 2)] {
+            assert!(!a.check_for_hang().unwrap());
+            wedge(&a, 2);
+            let chain: Vec<_> = (0..5).map(|_| there.next(b"a packet of the flow")).collect();
+            let sent = a.send_with(&chain, SendOptions::default()).unwrap();
+            let done: Vec<_> = sent.outcomes().iter().map(Option::is_some).collect();
+            assert_eq!(done, [true, true, false, false, false]);
+            assert_eq!(b.wait_received(2, Duration::from_secs(5)).unwrap().len(), 2);
+            // What follows waits behind them, and what comes is lost.
+            let later = stuck(&mut there, &a);
+            let outcome = b.send(&[back.next(b"lost")]).unwrap();
+            assert_eq!(status(outcome[0].status), status(NDIS_STATUS_SUCCESS));
+            assert!(a.check_for_hang().unwrap());
+            let (summary, _) = table(&a);
+            assert!(summary.wedged);
+            let before = a.frames_received();
+            reset(&a, irql);
+            let statuses: Vec<_> = sent.outcomes().into_iter().map(|o| o.unwrap().status).collect();
+            let aborted = NDIS_STATUS_RESET_IN_PROGRESS;
+            assert_eq!(statuses, [NDIS_STATUS_SUCCESS, NDIS_STATUS_SUCCESS, aborted, aborted, aborted]);
+            ended(&later, aborted);
+            assert_eq!(a.frames_received(), before);
+            // As before, in both directions, with the same handles: every SA is in its slot again.
+            there.works(&a, &b);
+            back.works(&b, &a);
+            let (summary, entries) = table(&a);
+            assert!(!summary.wedged && summary.transmits && summary.receives);
+            assert_eq!((summary.resets, summary.added, summary.deleted), (round, 2, 0));
+            assert!(entries.len() == 2 && entries.iter().all(|sa| sa.loaded));
+            assert!(a.take_statuses().is_empty(), "NDIS indicates the reset itself");
+        }
+    }
+
+    /// While a packet is in progress the reset waits; requests and sends are turned away, pended deletes are cut off.
+    fn what_comes_during_a_reset(bench) {
+        let (a, b) = (fragile(bench, 1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x20).extended(1).add(&a, &b);
+        let mut kept = Flow::new(1, 2, 0x21).add(&a, &b);
+        let block = Roadblock::new(&bench.lab);
+        let first = flow.next(b"a packet of the flow");
+        let sender = block.send(&a, vec![first, flow.next(b"held up")]);
+        let delete = DeleteSaList::new(&[flow.handle]).unwrap();
+        let pending = a.oid_begin(delete.request()).unwrap();
+        assert!(pending.pended() && !pending.is_done());
+        let resetting = {
+            let a = a.clone();
+            std::thread::spawn(move || a.reset(0).unwrap())
+        };
+        // The reset's first act.
+        assert!(pending.wait(Duration::from_secs(5)).unwrap());
+        assert_eq!(status(pending.finish().unwrap().status), status(NDIS_STATUS_REQUEST_ABORTED));
+        assert!(!resetting.is_finished());
+        let requests = [
+            ("ADD_SA_EX", Oid::set(
+                ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
+                Flow::new(1, 2, 0x22).parameters(false).add_sa_ex(),
+            ).direct()),
+            ("UPDATE_SA", update_sa(kept.handle, Operation::Esp, kept.spi, 2)),
+            ("DELETE_SA", DeleteSaList::new(&[kept.handle]).unwrap().request()),
+            ("DELETE_SA at dispatch", DeleteSaList::new(&[kept.handle]).unwrap().request().at_dispatch()),
+            ("a regular query", Oid::query(ndis_sys::OID_GEN_STATISTICS, 152)),
+            ("a regular set", Oid::set_u32(ndis_sys::OID_GEN_CURRENT_PACKET_FILTER, 0)),
+        ];
+        for (what, request) in requests {
+            let outcome = a.oid(request).unwrap();
+            assert_eq!(status(outcome.status), status(NDIS_STATUS_NOT_ACCEPTED), "{what}");
+            assert_eq!((outcome.bytes_read, outcome.bytes_written), (0, 0), "{what}");
+        }
+        let outcome = a.send(&[kept.next(b"refused")]).unwrap();
+        assert_eq!(status(outcome[0].status), status(NDIS_STATUS_RESET_IN_PROGRESS));
+        assert!(!resetting.is_finished());
+        block.release();
+        let outcome = resetting.join().unwrap();
+        assert_eq!((status(outcome.status), outcome.pended), (status(NDIS_STATUS_SUCCESS), true));
+        assert_eq!(sender.join().unwrap(), [NDIS_STATUS_SUCCESS, NDIS_STATUS_FAILURE]);
+        assert_eq!(slot_1(&receive(&b)), CRYPTO_DONE);
+        // The deletion happened; the other SA is as it was.
+        flow.is_refused(&a, &b);
+        kept.works(&a, &b);
+        assert_eq!((table(&a).1.len(), table(&a).0.waiting), (1, 0));
+    }
+
+    /// Sends that a wedged device holds end with a pause, sleep, removal or their cancellation.
+    fn held_sends_end_otherwise(bench) {
+        let (a, b) = (fragile(bench, 1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x30).add(&a, &b);
+        wedge(&a, 0);
+        assert!(a.check_for_hang().unwrap());
+        let held = stuck(&mut flow, &a);
+        a.cancel_send(1).unwrap();
+        assert!(!held.is_done());
+        a.cancel_send(0x5EED).unwrap();
+        ended(&held, NDIS_STATUS_SEND_ABORTED);
+
+        let held = stuck(&mut flow, &a);
+        a.pause().unwrap();
+        ended(&held, NDIS_STATUS_PAUSED);
+        let outcome = a.send(&[flow.next(b"paused")]).unwrap();
+        assert_eq!(status(outcome[0].status), status(NDIS_STATUS_PAUSED));
+        a.restart().unwrap();
+
+        let held = stuck(&mut flow, &a);
+        let set_power = |state: i32| Oid::set_u32(ndis_sys::OID_PNP_SET_POWER, state.cast_unsigned());
+        set(&a, set_power(ndis_sys::NdisDeviceStateD3));
+        ended(&held, NDIS_STATUS_LOW_POWER_STATE);
+        set(&a, set_power(ndis_sys::NdisDeviceStateD0));
+        // Still wedged; a reset of a paused adapter mends it.
+        let held = stuck(&mut flow, &a);
+        a.pause().unwrap();
+        ended(&held, NDIS_STATUS_PAUSED);
+        reset(&a, 0);
+        a.restart().unwrap();
+        flow.works(&a, &b);
+
+        wedge(&a, 0);
+        let held = stuck(&mut flow, &a);
+        a.pnp_event(&PnpEvent::SurpriseRemoved).unwrap();
+        ended(&held, NDIS_STATUS_NOT_ACCEPTED);
+    }
+
+    /// Gone: everything is refused, and halt frees SAs that nobody deleted, without a key in the freed memory.
+    fn surprise_removal(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x40).add(&a, &b);
+        let found = watch_freed_memory(&bench.lab, &[flow.key.to_vec()]);
+        a.pnp_event(&PnpEvent::SurpriseRemoved).unwrap();
+        let outcome = a.send(&[flow.next(b"gone")]).unwrap();
+        assert_eq!(status(outcome[0].status), status(NDIS_STATUS_NOT_ACCEPTED));
+        for request in [
+            DeleteSaList::new(&[flow.handle]).unwrap().request(),
+            Oid::query(ipsecnic::dump::OID_IPSECNIC_SA_TABLE, 4096),
+            Oid::query(ndis_sys::OID_GEN_XMIT_OK, 8),
+        ] {
+            assert_eq!(status(a.oid(request).unwrap().status), status(NDIS_STATUS_NOT_ACCEPTED));
+        }
+        a.pause().unwrap();
+        a.halt(HaltAction::DeviceSurpriseRemoved).unwrap();
+        assert_eq!(found.load(Relaxed), 0);
+    }
+
+    /// Sleep keeps SAs; a wake-up that fails ends in a halt, which frees them.
+    fn sleep_and_a_failed_power_up(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x50).add(&a, &b);
+        let set_power = |state: i32| Oid::set_u32(ndis_sys::OID_PNP_SET_POWER, state.cast_unsigned());
+        for adapter in [&a, &b] {
+            set(adapter, set_power(ndis_sys::NdisDeviceStateD3));
+        }
+        let outcome = a.send(&[flow.next(b"asleep")]).unwrap();
+        assert_eq!(status(outcome[0].status), status(NDIS_STATUS_LOW_POWER_STATE));
+        // Requests are answered asleep as well.
+        let other = add(&a, &Flow::new(1, 2, 0x51).parameters(false));
+        control::delete(&a, &[other]);
+        for adapter in [&a, &b] {
+            set(adapter, set_power(ndis_sys::NdisDeviceStateD0));
+        }
+        flow.works(&a, &b);
+        let found = watch_freed_memory(&bench.lab, &[flow.key.to_vec()]);
+        set(&a, set_power(ndis_sys::NdisDeviceStateD3));
+        a.pause().unwrap();
+        a.halt(HaltAction::DevicePoweredDown).unwrap();
+        assert_eq!(found.load(Relaxed), 0);
+    }
+
+    /// A handle of an earlier adapter in the same place names nothing, whatever is in its slot now.
+    fn handles_of_an_earlier_life(bench) {
+        let b = bench.station(2);
+        let mut handles = Vec::new();
+        for life in 0..20_u32 {
+            let a = bench.station(1);
+            let mut flow = Flow::new(1, 2, 0x60).add(&a, &b);
+            for stale in &handles {
+                let mut old = Flow { handle: *stale, ..flow.clone() };
+                old.is_refused(&a, &b);
+                control::delete(&a, &[*stale]);
+            }
+            flow.works(&a, &b);
+            assert_eq!((table(&a).0.deleted, table(&a).0.skipped), (0, life.into()));
+            assert!(!handles.contains(&flow.handle));
+            handles.push(flow.handle);
+            control::delete(&b, &[flow.inbound]);
+            stop(&a);
+        }
+    }
+
+    /// The order to wedge is there by keyword only, and checked like any other structure.
+    fn the_order_to_wedge(bench) {
+        let (plain, fragile) = (bench.station(1), fragile(bench, 2));
+        let order = |bytes: &[u8]| Oid::set(OID_IPSECNIC_WEDGE, bytes);
+        let whole = wedge_order(Some(0));
+        assert_eq!(status(plain.oid(order(&whole)).unwrap().status), status(NDIS_STATUS_NOT_SUPPORTED));
+        assert!(!plain.check_for_hang().unwrap());
+        for len in 0..whole.len() {
+            let outcome = fragile.oid(order(&whole[..len])).unwrap();
+            assert_eq!((status(outcome.status), outcome.bytes_needed), (status(NDIS_STATUS_INVALID_LENGTH), 8));
+        }
+        for (at, value) in [(0, 0x81), (1, 0), (2, 7), (2, 9)] {
+            let mut wrong = whole;
+            wrong[at] = value;
+            let outcome = fragile.oid(order(&wrong)).unwrap();
+            assert_eq!(status(outcome.status), status(NDIS_STATUS_INVALID_DATA));
+        }
+        assert!(!fragile.check_for_hang().unwrap());
+        let outcome = fragile.oid(order(&wedge_order(Some(1)))).unwrap();
+        assert_eq!((status(outcome.status), outcome.bytes_read), (status(NDIS_STATUS_SUCCESS), 8));
+        let outcome = fragile.oid(order(&wedge_order(None))).unwrap();
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
+        for _ in 0..3 {
+            let sent = fragile.send(&[SendNbl::frame(vec![0xFF; 60])]).unwrap();
+            assert_eq!(status(sent[0].status), status(NDIS_STATUS_SUCCESS));
+        }
+        assert!(!plain.attributes().general.supported_oids.contains(&OID_IPSECNIC_WEDGE));
+        assert!(plain.attributes().general.supported_oids.contains(&ipsecnic::dump::OID_IPSECNIC_SA_TABLE));
+    }
+
+    /// A reset keeps the offload configuration too: off stays off.
+    fn the_configuration_outlives_a_reset(bench) {
+        let (a, b) = (fragile(bench, 1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x70).add(&a, &b);
+        set(&a, offload_parameters(&[(control::IPSEC_V2_IPV4, 1)]));
+        wedge(&a, 0);
+        reset(&a, 0);
+        flow.is_refused(&a, &b);
+        set(&a, offload_parameters(&[(control::IPSEC_V2_IPV4, 3)]));
+        flow.works(&a, &b);
+    }
+}
