@@ -18,8 +18,8 @@ use core::ptr::{null, null_mut};
 use windows_sys::Win32::Devices::DeviceAndDriverInstallation::{
     DICD_GENERATE_ID, DIF_REGISTERDEVICE, DIF_REMOVE, DIGCF_ALLCLASSES, INF_STYLE_WIN4, INFCONTEXT,
     SP_DEVINFO_DATA, SPDRP_HARDWAREID, SetupCloseInfFile, SetupDiCallClassInstaller,
-    SetupDiCreateDeviceInfoList, SetupDiCreateDeviceInfoW, SetupDiDestroyDeviceInfoList, SetupDiEnumDeviceInfo,
-    SetupDiGetClassDevsW, SetupDiGetDeviceRegistryPropertyW, SetupDiGetINFClassW,
+    SetupDiCreateDeviceInfoList, SetupDiCreateDeviceInfoW, SetupDiDestroyDeviceInfoList,
+    SetupDiEnumDeviceInfo, SetupDiGetClassDevsW, SetupDiGetDeviceRegistryPropertyW, SetupDiGetINFClassW,
     SetupDiSetDeviceRegistryPropertyW, SetupEnumInfSectionsW, SetupFindFirstLineW, SetupFindNextLine,
     SetupGetFieldCount, SetupGetStringFieldW, SetupOpenInfFileW, UpdateDriverForPlugAndPlayDevicesW,
 };

@@ -10,11 +10,13 @@ use ndis_sys::{
     NDIS_OBJECT_TYPE_MINIPORT_INIT_PARAMETERS, NDIS_OBJECT_TYPE_OID_REQUEST, NDIS_OID_REQUEST,
     NDIS_OID_REQUEST_REVISION_1, NDIS_PAUSE_NDIS_INTERNAL, NDIS_RECEIVE_FLAGS_RESOURCES,
     NDIS_SIZEOF_MINIPORT_INIT_PARAMETER_REVISION_1, NDIS_SIZEOF_MINIPORT_PAUSE_PARAMETERS_REVISION_1,
-    NDIS_SIZEOF_MINIPORT_RESTART_PARAMETERS_REVISION_1, NDIS_SIZEOF_NET_DEVICE_PNP_EVENT_REVISION_1,
+    NDIS_SIZEOF_MINIPORT_RESTART_PARAMETERS_REVISION_1,
+    NDIS_SIZEOF_NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1, NDIS_SIZEOF_NET_DEVICE_PNP_EVENT_REVISION_1,
     NDIS_SIZEOF_OID_REQUEST_REVISION_1, NDIS_STATUS, NDIS_STATUS_INDICATION, NDIS_STATUS_PENDING,
-    NDIS_STATUS_SUCCESS, NET_BUFFER_LIST, NET_BUFFER_LIST_POOL_PARAMETERS, NET_DEVICE_PNP_EVENT,
-    NdisDevicePnPEventSurpriseRemoved, NdisHaltDeviceDisabled, NdisHaltDeviceSurpriseRemoved,
-    NdisRequestQueryInformation, OID_GEN_VENDOR_DRIVER_VERSION,
+    NDIS_STATUS_SUCCESS, NET_BUFFER_LIST, NET_BUFFER_LIST_POOL_PARAMETERS,
+    NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1, NET_DEVICE_PNP_EVENT, NdisDevicePnPEventSurpriseRemoved,
+    NdisHaltDeviceDisabled, NdisHaltDeviceSurpriseRemoved, NdisRequestQueryInformation,
+    OID_GEN_VENDOR_DRIVER_VERSION, TRUE,
 };
 use windows_sys::Wdk::Foundation::DEVICE_OBJECT;
 use windows_sys::Wdk::System::SystemServices::{KeDelayExecutionThread, KernelMode};
@@ -116,6 +118,12 @@ impl Adapter {
     fn send(&self, miniport: &Miniport) {
         let mut frame = [0xFF_u8; 60]; // to everybody; what is in it does not matter
         let mut parameters = NET_BUFFER_LIST_POOL_PARAMETERS::zeroed();
+        parameters.Header = header(
+            NDIS_OBJECT_TYPE_DEFAULT,
+            NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1,
+            NDIS_SIZEOF_NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1,
+        );
+        parameters.fAllocateNetBuffer = TRUE;
         // SAFETY: pool, MDL and list are made of each other and freed in reverse, after the miniport has completed the list.
         unsafe {
             let pool = NdisAllocateNetBufferListPool(ptr::null_mut(), &raw mut parameters);
@@ -139,11 +147,12 @@ impl Adapter {
     pub(crate) fn surprise(&mut self) {
         report::line(format_args!("surprise-removal"));
         self.surprised = true;
-        let Some(handler) = miniport::get().and_then(|it| it.handlers.DevicePnPEventNotifyHandler) else { return };
+        let Some(handler) = miniport::get().and_then(|it| it.handlers.DevicePnPEventNotifyHandler) else {
+            return;
+        };
         if self.running {
             let mut event = NET_DEVICE_PNP_EVENT::zeroed();
-            event.Header =
-                header(NDIS_OBJECT_TYPE_DEFAULT, 1, NDIS_SIZEOF_NET_DEVICE_PNP_EVENT_REVISION_1);
+            event.Header = header(NDIS_OBJECT_TYPE_DEFAULT, 1, NDIS_SIZEOF_NET_DEVICE_PNP_EVENT_REVISION_1);
             event.DevicePnPEvent = NdisDevicePnPEventSurpriseRemoved;
             // SAFETY: the adapter is initialised.
             unsafe { handler(self.context, &raw mut event) };
@@ -198,7 +207,11 @@ fn header(kind: u8, revision: u8, size: u16) -> NDIS_OBJECT_HEADER {
 /// # Safety
 /// As NDIS documents it.
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisMSendNetBufferListsComplete(_: NDIS_HANDLE, mut list: *mut NET_BUFFER_LIST, _: u32) {
+unsafe extern "win64" fn NdisMSendNetBufferListsComplete(
+    _: NDIS_HANDLE,
+    mut list: *mut NET_BUFFER_LIST,
+    _: u32,
+) {
     // SAFETY: a chain of lists that were sent, handed back.
     while let Some(one) = unsafe { list.as_ref() } {
         report::line(format_args!("send-complete status={:#010x}", one.Status));
@@ -249,7 +262,11 @@ unsafe extern "win64" fn NdisMPauseComplete(_: NDIS_HANDLE) {
 /// # Safety
 /// As NDIS documents it.
 #[unsafe(no_mangle)]
-unsafe extern "win64" fn NdisMDirectOidRequestComplete(_: NDIS_HANDLE, _: *mut NDIS_OID_REQUEST, status: NDIS_STATUS) {
+unsafe extern "win64" fn NdisMDirectOidRequestComplete(
+    _: NDIS_HANDLE,
+    _: *mut NDIS_OID_REQUEST,
+    status: NDIS_STATUS,
+) {
     report::line(format_args!("direct-oid-complete status={status:#010x}"));
 }
 

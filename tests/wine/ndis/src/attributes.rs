@@ -86,7 +86,7 @@ unsafe fn configuration(which: &str, offload: *const NDIS_OFFLOAD) {
     };
     let ipsec = &offload.IPsecV2;
     report::line(format_args!(
-        "offload which={which} revision={} size={} ah={} esp={} transport={} tunnel={} saidentifiers={}",
+        "offload which={which} revision={} size={} ah={} esp={} transport={} tunnel={} capacity={}",
         offload.Header.Revision,
         offload.Header.Size,
         ipsec.Ah,

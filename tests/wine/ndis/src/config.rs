@@ -11,11 +11,11 @@ use ndis_sys::{
     NDIS_CONFIGURATION_OBJECT, NDIS_CONFIGURATION_PARAMETER, NDIS_HANDLE, NDIS_PARAMETER_TYPE, NDIS_STATUS,
     NDIS_STATUS_FAILURE, NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS, NDIS_STRING, NdisParameterInteger,
 };
-use windows_sys::Wdk::System::SystemServices::{IoOpenDeviceRegistryKey, PLUGPLAY_REGKEY_DRIVER};
-use windows_sys::Wdk::System::SystemServices::ZwClose;
 use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
 use windows_sys::Wdk::System::Registry::{KeyValuePartialInformation, ZwOpenKey, ZwQueryValueKey};
 use windows_sys::Wdk::System::SystemServices::KEY_VALUE_PARTIAL_INFORMATION;
+use windows_sys::Wdk::System::SystemServices::ZwClose;
+use windows_sys::Wdk::System::SystemServices::{IoOpenDeviceRegistryKey, PLUGPLAY_REGKEY_DRIVER};
 use windows_sys::Win32::Foundation::{HANDLE, UNICODE_STRING};
 
 use crate::adapter::Adapter;

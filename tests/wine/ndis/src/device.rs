@@ -7,18 +7,15 @@ use core::ptr;
 use windows_sys::Wdk::Foundation::{DEVICE_OBJECT, DRIVER_OBJECT, IRP};
 use windows_sys::Wdk::Storage::FileSystem::{DO_DEVICE_INITIALIZING, IO_NO_INCREMENT};
 use windows_sys::Wdk::System::SystemServices::{
-    FILE_DEVICE_SECURE_OPEN, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE,
-    IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, IoAttachDeviceToDeviceStack, IoCreateDevice, IoDeleteDevice,
-    IoDetachDevice, IofCallDriver, IofCompleteRequest,
+    FILE_DEVICE_SECURE_OPEN, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL,
+    IoAttachDeviceToDeviceStack, IoCreateDevice, IoDeleteDevice, IoDetachDevice, IofCallDriver,
+    IofCompleteRequest,
 };
 use windows_sys::Win32::Foundation::{NTSTATUS, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
 use windows_sys::Win32::System::Ioctl::FILE_DEVICE_PHYSICAL_NETCARD;
 
 use crate::adapter::Adapter;
 use crate::{miniport, report};
-
-
-
 
 /// Where the driver's image lies.
 pub(crate) fn image(driver: *mut DRIVER_OBJECT) -> Range<usize> {

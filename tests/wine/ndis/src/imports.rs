@@ -87,7 +87,10 @@ unsafe fn look_through(base: *mut u8) {
         }
         let at = |rva: u32| base.add(rva as usize);
         let size = (*nt).OptionalHeader.SizeOfImage;
-        report::line(format_args!("image entry={:#x} size={size:#x}", (*nt).OptionalHeader.AddressOfEntryPoint));
+        report::line(format_args!(
+            "image entry={:#x} size={size:#x}",
+            (*nt).OptionalHeader.AddressOfEntryPoint
+        ));
         let mut descriptor = at(directory.VirtualAddress).cast::<IMAGE_IMPORT_DESCRIPTOR>();
         while (*descriptor).Name != 0 {
             let module = CStr::from_ptr(at((*descriptor).Name).cast::<c_char>());

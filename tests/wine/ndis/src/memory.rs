@@ -54,7 +54,11 @@ pub(crate) unsafe fn free(memory: *mut c_void) {
 /// # Safety
 /// As NDIS documents it.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn NdisAllocateMdl(_: NDIS_HANDLE, address: *mut c_void, bytes: u32) -> *mut MDL {
+pub(crate) unsafe extern "win64" fn NdisAllocateMdl(
+    _: NDIS_HANDLE,
+    address: *mut c_void,
+    bytes: u32,
+) -> *mut MDL {
     let offset = address as usize % PAGE;
     let size = size_of::<MDL>() + (offset + bytes as usize).div_ceil(PAGE) * size_of::<usize>();
     let mdl = allocate(size).cast::<MDL>();
