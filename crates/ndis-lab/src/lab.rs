@@ -17,6 +17,9 @@ use crate::machine::{Machine, Options};
 use crate::rules::Violation;
 use crate::symbols::pdb_beside;
 
+/// The newest NDIS that the lab knows: 6.89, of Windows 11 24H2.
+const NEWEST_NDIS: u32 = 0x0006_0059;
+
 /// How a lab is made.
 #[derive(Debug, Clone)]
 pub struct LabBuilder {
@@ -28,7 +31,7 @@ impl Default for LabBuilder {
         Self {
             options: Options {
                 processors: 8,
-                ndis_version: ndis_sys::NDIS_RUNTIME_VERSION_680,
+                ndis_version: NEWEST_NDIS,
                 timeout: Duration::from_secs(10),
             },
         }
@@ -44,7 +47,8 @@ impl LabBuilder {
         self
     }
 
-    /// The NDIS version of the machine, as `NdisGetVersion` tells it: 6.80 unless set.
+    /// The NDIS version of the machine, as `NdisGetVersion` tells it: 6.89, Windows 11
+    /// 24H2, unless set. A driver that registers a later version is refused.
     #[must_use]
     pub fn ndis_version(mut self, version: u32) -> Self {
         self.options.ndis_version = version;

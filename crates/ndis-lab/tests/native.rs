@@ -70,6 +70,20 @@ fn the_good_miniport_is_clean() {
     assert!(lab.census().is_empty(), "{}", lab.census());
 }
 
+#[test]
+fn drivers_of_later_versions_are_judged_by_theirs() {
+    for (version, minor) in
+        [(Defect::Ndis640, 40), (Defect::Ndis660, 60), (Defect::Ndis683, 83), (Defect::Ndis685, 85)]
+    {
+        let lab = lab();
+        live(&lab, version).unwrap();
+        lab.assert_clean();
+        // An older system refuses it.
+        let older = Lab::builder().ndis_version(0x0006_0000 | (minor - 1)).build();
+        assert!(matches!(load(&older, version), Err(LabError::DriverEntry(_))), "6.{minor}");
+    }
+}
+
 macro_rules! mutants {
     ($($name:ident: $defect:ident => $rule:ident;)*) => {
         $(#[test]
@@ -97,7 +111,7 @@ mutants! {
     a_passive_function_at_dispatch: PassiveOnlyAtDispatch => IRQL_FUNCTION;
     an_irql_left_raised: IrqlNotRestored => IRQL_CHANGED;
     a_send_accepted_while_paused: SendNotPaused => SEND_NOT_PAUSED;
-    a_pause_completed_twice: PauseTooEarly => PAUSE_RECEIVES;
+    a_pause_completed_too_early: PauseTooEarly => PAUSE_RECEIVES;
     a_query_that_writes_too_far: OidOverrun => OID_OVERRUN;
     too_many_bytes_written: OidBytesWritten => OID_BYTES;
     a_completion_of_an_inline_request: OidCompletedTwice => OID_NOT_PENDING;
@@ -112,6 +126,9 @@ mutants! {
     a_list_indicated_twice: IndicateTwice => NBL_IN_USE;
     an_indication_under_a_lock: IndicateUnderLock => LOCK_HELD_IN_CALL;
     a_wrong_characteristics_size: CharacteristicsSize => REGISTER_CHARACTERISTICS;
+    characteristics_of_a_later_version: FutureCharacteristics => REGISTER_CHARACTERISTICS;
+    a_version_that_does_not_exist: FutureVersion => REGISTER_CHARACTERISTICS;
+    a_pause_completed_twice: PauseTwice => STATE_COMPLETION;
     a_missing_handler: MissingHandler => REGISTER_HANDLERS;
     no_deregistration: NoDeregister => REGISTER_ONCE;
     a_failure_without_deregistration: FailWithoutDeregister => REGISTER_STATUS;

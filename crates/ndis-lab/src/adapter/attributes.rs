@@ -52,12 +52,12 @@ shapes! {
     OFFLOAD = "NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES, [
         NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES_REVISION_1
     ];
-    HARDWARE_ASSIST = "NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES, [
+    HARDWARE_ASSIST_BEFORE_660 = "NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES, [
         NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_1,
         NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_2 / NDIS_SIZEOF_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_2,
         NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_3 / NDIS_SIZEOF_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_3
     ];
-    NDIS_OFFLOAD_SHAPES = "NDIS_OFFLOAD", NDIS_OBJECT_TYPE_OFFLOAD, [
+    NDIS_OFFLOAD_BEFORE_650 = "NDIS_OFFLOAD", NDIS_OBJECT_TYPE_OFFLOAD, [
         NDIS_OFFLOAD_REVISION_1 / NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_1,
         NDIS_OFFLOAD_REVISION_2 / NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_2,
         NDIS_OFFLOAD_REVISION_3 / NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3
@@ -92,6 +92,27 @@ pub(crate) const CHARACTERISTICS: &[Shape] = &[
     CHARACTERISTICS_BEFORE_680[0],
     CHARACTERISTICS_BEFORE_680[1],
     Shape { revision: 3, size: CHARACTERISTICS_BEFORE_680[1].size + 8, ..CHARACTERISTICS_BEFORE_680[1] },
+];
+
+/// The revisions of NDIS_OFFLOAD. Those after 3 end with capabilities that the lab does not look at:
+/// VXLAN encapsulation (4), RFC 6877 translation (5), UDP segmentation (6, 12 bytes for IPv4 and 16 for
+/// IPv6), UDP receive coalescing (7, one flag).
+pub(crate) const NDIS_OFFLOAD_SHAPES: &[Shape] = &[
+    NDIS_OFFLOAD_BEFORE_650[0],
+    NDIS_OFFLOAD_BEFORE_650[1],
+    NDIS_OFFLOAD_BEFORE_650[2],
+    Shape { revision: 4, size: 177, ..NDIS_OFFLOAD_BEFORE_650[2] },
+    Shape { revision: 5, size: 188, ..NDIS_OFFLOAD_BEFORE_650[2] },
+    Shape { revision: 6, size: 188 + 12 + 16, ..NDIS_OFFLOAD_BEFORE_650[2] },
+    Shape { revision: 7, size: 188 + 12 + 16 + 1, ..NDIS_OFFLOAD_BEFORE_650[2] },
+];
+
+/// The revisions of the hardware assist attributes; 4 adds NIC switches with packet direct (6.60).
+pub(crate) const HARDWARE_ASSIST: &[Shape] = &[
+    HARDWARE_ASSIST_BEFORE_660[0],
+    HARDWARE_ASSIST_BEFORE_660[1],
+    HARDWARE_ASSIST_BEFORE_660[2],
+    Shape { revision: 4, size: 96, ..HARDWARE_ASSIST_BEFORE_660[2] },
 ];
 
 /// What is wrong with a header, or the revision that it has.
@@ -225,9 +246,46 @@ fn least(minor: u8, kind: u8) -> u8 {
     }
 }
 
+/// The highest revision that the headers of this NDIS version know, per structure: a driver that was
+/// compiled for the version cannot have a later one.
+fn most(minor: u8, kind: u8) -> u8 {
+    match kind {
+        ndis_sys::NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS => match minor {
+            80.. => 3,
+            1.. => 2,
+            0 => 1,
+        },
+        ndis_sys::NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES if minor < 20 => 1,
+        ndis_sys::NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES => match minor {
+            60.. => 4,
+            30.. => 3,
+            20.. => 2,
+            _ => 1,
+        },
+        ndis_sys::NDIS_OBJECT_TYPE_OFFLOAD => match minor {
+            85.. => 7,
+            83.. => 6,
+            70.. => 5,
+            50.. => 4,
+            30.. => 3,
+            1.. => 2,
+            0 => 1,
+        },
+        _ => u8::MAX,
+    }
+}
+
+/// Checks a header against the revisions that a driver of this NDIS version may use.
+fn check_version(header: NDIS_OBJECT_HEADER, shapes: &[Shape], minor: u8) -> Result<Shape, String> {
+    let kind = shapes.first().map_or(0, |shape| shape.kind);
+    let newest = most(minor, kind);
+    let shapes: Vec<_> = shapes.iter().copied().filter(|shape| shape.revision <= newest).collect();
+    check(header, &shapes, least(minor, kind))
+}
+
 /// Checks the characteristics' header for the NDIS version that they register.
 pub(crate) fn check_characteristics(header: NDIS_OBJECT_HEADER, minor: u8) -> Result<Shape, String> {
-    check(header, CHARACTERISTICS, least(minor, ndis_sys::NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS))
+    check_version(header, CHARACTERISTICS, minor)
 }
 
 impl Machine {
@@ -285,7 +343,7 @@ impl Machine {
         if let Err(text) = ordered {
             return self.attribute_error(rules::ATTRIBUTE_ORDER, text);
         }
-        if let Err(text) = check(header, shapes, least(minor, header.Type)) {
+        if let Err(text) = check_version(header, shapes, minor) {
             return self.attribute_error(rules::ATTRIBUTE_HEADER, text);
         }
         if self.fault(0, 0) {
@@ -432,21 +490,18 @@ impl Machine {
     }
 }
 
-/// Copies an NDIS_OFFLOAD of any known revision; what an older one lacks is zero.
+/// Copies an NDIS_OFFLOAD of any known revision; what an older one lacks is zero, and what a newer one
+/// adds is left out (its header is kept).
 ///
 /// # Safety
 /// `pointer` leads to a structure as large as its header says.
 pub(crate) unsafe fn read_offload(pointer: *const NDIS_OFFLOAD, minor: u8) -> Result<NDIS_OFFLOAD, String> {
     // SAFETY: the structure starts with a header; only as many bytes are read as a known revision has.
     unsafe {
-        let shape =
-            check((*pointer).Header, NDIS_OFFLOAD_SHAPES, least(minor, ndis_sys::NDIS_OBJECT_TYPE_OFFLOAD))?;
+        let shape = check_version((*pointer).Header, NDIS_OFFLOAD_SHAPES, minor)?;
         let mut offload = NDIS_OFFLOAD::default();
-        std::ptr::copy_nonoverlapping(
-            pointer.cast::<u8>(),
-            (&raw mut offload).cast(),
-            usize::from(shape.size),
-        );
+        let length = usize::from(shape.size).min(size_of_val(&offload));
+        std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut offload).cast(), length);
         Ok(offload)
     }
 }

@@ -184,6 +184,7 @@ impl Adapter {
         let restart =
             self.characteristics()?.RestartHandler.ok_or(LabError::NoHandler("MiniportRestart"))? as usize;
         self.core.set_state(State::Restarting);
+        self.core.close_sends(false);
         let mut parameters = NDIS_MINIPORT_RESTART_PARAMETERS {
             Header: header(
                 NDIS_OBJECT_TYPE_DEFAULT,
@@ -209,6 +210,7 @@ impl Adapter {
             );
         }
         core.set_state(State::Paused);
+        core.close_sends(true);
         Err(LabError::Restart(status.cast_unsigned()))
     }
 
@@ -254,6 +256,7 @@ impl Adapter {
         let args = [core.context() as u64, &raw mut parameters as u64, 0, 0];
         // SAFETY: the registered handler with its two arguments, which outlive the call.
         let status = unsafe { self.call(core.entry(handler::PAUSE, PASSIVE), pause, args) }?.cast_status();
+        core.close_sends(true);
         if status != NDIS_STATUS_SUCCESS && status != NDIS_STATUS_PENDING {
             self.violate(
                 rules::STATE_STATUS,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use ndis_sys::NDIS_MINIPORT_DRIVER_CHARACTERISTICS;
 use parking_lot::Mutex;
@@ -116,6 +116,8 @@ pub(crate) struct AdapterCore {
     pub(crate) driver: Arc<DriverCore>,
     pub(crate) keywords: Mutex<Keywords>,
     state: AtomicU8,
+    /// Odd while the driver knows that it may not send, even otherwise; each change makes it another.
+    closed: AtomicU64,
     /// `MiniportAdapterContext`.
     context: AtomicUsize,
     pub(crate) initializing: AtomicBool,
@@ -144,6 +146,7 @@ impl AdapterCore {
             driver,
             keywords: Mutex::new(config.keywords),
             state: AtomicU8::new(State::Halted as u8),
+            closed: AtomicU64::new(1),
             context: AtomicUsize::new(0),
             initializing: AtomicBool::new(false),
             removed: AtomicBool::new(false),
@@ -170,6 +173,22 @@ impl AdapterCore {
     pub(crate) fn set_state(&self, state: State) {
         // Release: pairs with `state`.
         self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Which stretch of time this is for a sender: odd from the return of MiniportPause (or the
+    /// initialisation) to the call of MiniportRestart. A send that begins and ends in one odd stretch
+    /// met a driver that knew it was paused; one that crosses an end may have met either.
+    pub(crate) fn stretch(&self) -> u64 {
+        // Acquire: pairs with the changes below.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// MiniportPause returned, or MiniportRestart failed (`true`); MiniportRestart is about to be called
+    /// (`false`).
+    pub(crate) fn close_sends(&self, closed: bool) {
+        let now = self.closed.load(Ordering::Acquire);
+        // Release: a send that sees the new stretch comes after what the driver did in the handler.
+        self.closed.store(now + u64::from((now % 2 == 1) != closed), Ordering::Release);
     }
 
     pub(crate) fn context(&self) -> usize {

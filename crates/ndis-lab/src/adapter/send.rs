@@ -169,8 +169,6 @@ struct Record {
     before: Snapshot,
     batch: Arc<Batch>,
     index: usize,
-    /// The adapter's state when the list was handed over.
-    state: State,
 }
 
 /// What must be the same at completion.
@@ -227,6 +225,10 @@ struct Batch {
     outcomes: Mutex<Vec<Option<SendOutcome>>>,
     /// The handler has returned; what is still out then is queued in the driver.
     returned: AtomicBool,
+    /// When it was called: [`AdapterCore::stretch`].
+    stretch: u64,
+    /// The handler was called and returned while the adapter was paused: it had to refuse.
+    refused: AtomicBool,
 }
 
 #[derive(Default)]
@@ -398,6 +400,8 @@ impl Adapter {
         let batch = Arc::new(Batch {
             outcomes: Mutex::new(vec![None; lists.len()]),
             returned: AtomicBool::new(false),
+            stretch: self.core.stretch(),
+            refused: AtomicBool::new(false),
         });
         let mut first: *mut NET_BUFFER_LIST = std::ptr::null_mut();
         for one in built.iter().rev() {
@@ -406,7 +410,6 @@ impl Adapter {
             unsafe { (*list).Next = first };
             first = list;
         }
-        let state = self.state();
         {
             let mut records = self.core.sends.records.lock();
             let mut mdls = self.core.sends.mdls.lock();
@@ -416,7 +419,7 @@ impl Adapter {
                 }
                 // SAFETY: everything was initialised by `build`.
                 let before = unsafe { Snapshot::take(&built) };
-                let record = Record { before, batch: batch.clone(), index, state, built };
+                let record = Record { before, batch: batch.clone(), index, built };
                 records.insert(record.built.list.address(), record);
             }
         }
@@ -426,6 +429,10 @@ impl Adapter {
         let args = [self.core.context() as u64, first as u64, u64::from(options.port), u64::from(flags)];
         // SAFETY: the registered handler with its four arguments; the lists stay until completion.
         unsafe { self.call(self.core.entry(handler::SEND, irql), send, args) }?;
+        if batch.stretch % 2 == 1 && batch.stretch == self.core.stretch() {
+            // Release: as below.
+            batch.refused.store(true, Ordering::Release);
+        }
         // Release: whoever sees it finds the handler's completions done.
         batch.returned.store(true, Ordering::Release);
         Ok(Sent { adapter: self.clone(), batch })
@@ -582,13 +589,17 @@ impl Machine {
         if !is_send_status(status) {
             self.violate_for(adapter, rules::SEND_STATUS, format!("status {:#010x}", status.cast_unsigned()));
         }
-        // A send that came to a paused adapter is refused; one that came before may end as it likes.
-        let paused = matches!(record.state, State::Paused | State::Pausing);
-        let gone = adapter.removed.load(std::sync::atomic::Ordering::Acquire)
-            || adapter.low_power.load(std::sync::atomic::Ordering::Acquire)
-            || adapter.resetting.load(std::sync::atomic::Ordering::Acquire);
+        // A send that came to an adapter that knew it was paused is refused. One whose handler call
+        // crosses a pause or a restart may end either way: NDIS itself cannot tell which came first.
+        let batch = &record.batch;
+        let paused = (batch.stretch % 2 == 1 && batch.stretch == adapter.stretch())
+            // Acquire: pairs with the store after the handler's return.
+            || batch.refused.load(Ordering::Acquire);
+        let gone = adapter.removed.load(Ordering::Acquire)
+            || adapter.low_power.load(Ordering::Acquire)
+            || adapter.resetting.load(Ordering::Acquire);
         if paused && !gone && status != ndis_sys::NDIS_STATUS_PAUSED {
-            let text = format!("status {:#010x}; the adapter was {:?}", status.cast_unsigned(), record.state);
+            let text = format!("status {:#010x}; the adapter was paused", status.cast_unsigned());
             self.violate_for(adapter, rules::SEND_NOT_PAUSED, text);
         }
         // SAFETY: the record holds the memory, initialised when it was built.

@@ -69,6 +69,13 @@ pub(crate) enum Defect {
     WildAccess,
     IllegalInstruction,
     EndlessRecursion,
+    /// No mistake: the same driver, registered for a later version, with its revisions.
+    Ndis640,
+    Ndis660,
+    Ndis683,
+    Ndis685,
+    FutureCharacteristics,
+    FutureVersion,
 }
 
 /// `'inim'`, `mini` in a debugger.
@@ -141,7 +148,13 @@ pub(crate) fn entry(defect: Defect) -> DRIVER_INITIALIZE {
         HandleAfterHalt,
         WildAccess,
         IllegalInstruction,
-        EndlessRecursion
+        EndlessRecursion,
+        Ndis640,
+        Ndis660,
+        Ndis683,
+        Ndis685,
+        FutureCharacteristics,
+        FutureVersion
     )
 }
 
@@ -191,7 +204,37 @@ unsafe fn register(object: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTS
             if is(Defect::CharacteristicsSize) { size + 8 } else { size },
         );
         c.MajorNdisVersion = 6;
-        c.MinorNdisVersion = 30;
+        c.MinorNdisVersion = minor();
+        if minor() >= 80 || is(Defect::FutureCharacteristics) {
+            // Revision 3 has one more handler, which may be NULL.
+            let mut newer: (NDIS_MINIPORT_DRIVER_CHARACTERISTICS, usize) = (c, 0);
+            newer.0.Header.Revision = 3;
+            newer.0.Header.Size = size + 8;
+            return register_with(object, path, &mut newer.0);
+        }
+        register_with(object, path, &mut c)
+    }
+}
+
+/// The minor version that the driver registers.
+fn minor() -> u8 {
+    match () {
+        () if is(Defect::Ndis640) => 40,
+        () if is(Defect::Ndis660) => 60,
+        () if is(Defect::Ndis683) => 83,
+        () if is(Defect::Ndis685) => 85,
+        () if is(Defect::FutureVersion) => 99,
+        () => 30,
+    }
+}
+
+unsafe fn register_with(
+    object: *mut DRIVER_OBJECT,
+    path: *mut UNICODE_STRING,
+    c: *mut NDIS_MINIPORT_DRIVER_CHARACTERISTICS,
+) -> NTSTATUS {
+    unsafe {
+        let c = &mut *c;
         c.InitializeHandlerEx = Some(initialize);
         c.HaltHandlerEx = Some(halt);
         c.UnloadHandler = Some(unload);
@@ -207,7 +250,7 @@ unsafe fn register(object: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTS
         c.DirectOidRequestHandler = Some(direct_oid);
         c.CancelDirectOidRequestHandler = Some(cancel_direct_oid);
         let mut handle = null_mut();
-        let status = NdisMRegisterMiniportDriver(object, path, null_mut(), &mut c, &mut handle);
+        let status = NdisMRegisterMiniportDriver(object, path, null_mut(), c, &mut handle);
         DRIVER.store(handle, Ordering::Relaxed);
         if is(Defect::FailWithoutDeregister) { NDIS_STATUS_FAILURE } else { status }
     }
@@ -232,6 +275,32 @@ unsafe fn set_registration(handle: NDIS_HANDLE, context: *mut Adapter) -> NDIS_S
             CheckForHangTimeInSeconds: 0,
             InterfaceType: NdisInterfaceInternal,
         };
+        NdisMSetMiniportAttributes(handle, &mut a)
+    }
+}
+
+/// Offload attributes in the revision of the version that was registered: no offload at all.
+unsafe fn set_offload(handle: NDIS_HANDLE) -> NDIS_STATUS {
+    unsafe {
+        // 6.40 still has revision 3; 4, 5, 6 and 7 came with 6.50, 6.70, 6.83 and 6.85.
+        let (revision, size) = match minor() {
+            85.. => (7, 217),
+            83.. => (6, 216),
+            50.. => (4, 177),
+            _ => (3, NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3),
+        };
+        let mut offload = [0_u64; 32];
+        offload.as_mut_ptr().cast::<NDIS_OBJECT_HEADER>().write(header(
+            NDIS_OBJECT_TYPE_OFFLOAD,
+            revision,
+            size,
+        ));
+        let mut a: NDIS_MINIPORT_ADAPTER_ATTRIBUTES = zeroed();
+        let o = &mut a.OffloadAttributes;
+        let size = NDIS_SIZEOF_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES_REVISION_1;
+        o.Header = header(NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES, 1, size);
+        o.DefaultOffloadConfiguration = offload.as_mut_ptr().cast();
+        o.HardwareOffloadCapabilities = offload.as_mut_ptr().cast();
         NdisMSetMiniportAttributes(handle, &mut a)
     }
 }
@@ -401,7 +470,8 @@ unsafe fn initialize_adapter(handle: NDIS_HANDLE, adapter: *mut Adapter) -> Resu
         if is(Defect::AttributesMissing) {
             return Ok(());
         }
-        check(set_general(handle, mac))
+        check(set_general(handle, mac))?;
+        if minor() > 30 { check(set_offload(handle)) } else { Ok(()) }
     }
 }
 
@@ -439,9 +509,6 @@ ndis_fn! {
             }
             (*adapter).pausing.store(1, Ordering::SeqCst);
             if (*adapter).outstanding.load(Ordering::SeqCst) == 0 && (*adapter).pausing.swap(0, Ordering::SeqCst) == 1 {
-                if is(Defect::PauseTwice) {
-                    NdisMPauseComplete((*adapter).handle);
-                }
                 return NDIS_STATUS_SUCCESS;
             }
             NDIS_STATUS_PENDING
@@ -497,6 +564,9 @@ ndis_fn! {
                 let left = (*adapter).outstanding.fetch_sub(1, Ordering::SeqCst) - 1;
                 if left == 0 && (*adapter).pausing.swap(0, Ordering::SeqCst) == 1 {
                     NdisMPauseComplete((*adapter).handle);
+                    if is(Defect::PauseTwice) {
+                        NdisMPauseComplete((*adapter).handle);
+                    }
                 }
                 list = next;
             }
