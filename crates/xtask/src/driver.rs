@@ -49,22 +49,10 @@ pub fn target_folder() -> PathBuf {
 /// [`Failure::Cannot`] if it cannot be built. An image on which a check fails is no error here: see [`Built::report`].
 pub fn build(steps: &Steps, install: Install, out: &Path) -> Outcome<Built> {
     setup::image(steps, install)?;
-    let toolchain = toolchain::find().map_err(Failure::Cannot)?;
-    steps.say(format_args!("toolchain: {}", toolchain.describe()));
     // A folder of its own: another compiler's output beside ours would be thrown away at each change between them.
     let folder = target_folder().join("image");
-    let mut command = cargo();
-    command.args(["build", "--package", "ipsecnic", "--lib", "--release", "--target", TARGET]);
-    command.arg("--target-dir").arg(&folder);
-    command.env("RUSTC", &toolchain.rustc).env("CARGO_ENCODED_RUSTFLAGS", rustflags());
-    if toolchain.core == CoreLibrary::Built {
-        // -Z options need a nightly compiler, or one that is told to take them.
-        command.arg("-Zbuild-std=core,alloc,compiler_builtins").env("RUSTC_BOOTSTRAP", "1");
-    }
-    if let Some(linker) = &toolchain.linker {
-        let linker = toolchain::place_linker(linker, &folder)?;
-        command.env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", linker);
-    }
+    let mut command = for_windows(steps, &folder)?;
+    command.args(["--package", "ipsecnic", "--lib"]);
     steps.step("build ipsecnic.sys", || run(&mut command)).map_err(|failure| {
         Failure::Cannot(format!("the image was not built: {failure}; the compiler's messages are above"))
     })?;
@@ -76,6 +64,37 @@ pub fn build(steps: &Steps, install: Install, out: &Path) -> Outcome<Built> {
     write_inf(&out.join("ipsecnic.inf"))?;
     let report = check_file(&sys)?;
     Ok(Built { sys, report })
+}
+
+/// `cargo build` for the image's target, into `folder`.
+fn for_windows(steps: &Steps, folder: &Path) -> Outcome<Command> {
+    let toolchain = toolchain::find().map_err(Failure::Cannot)?;
+    steps.say(format_args!("toolchain: {}", toolchain.describe()));
+    let mut command = cargo();
+    command.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(folder);
+    command.env("RUSTC", &toolchain.rustc).env("CARGO_ENCODED_RUSTFLAGS", rustflags());
+    if toolchain.core == CoreLibrary::Built {
+        // -Z options need a nightly compiler, or one that is told to take them.
+        command.arg("-Zbuild-std=core,alloc,compiler_builtins").env("RUSTC_BOOTSTRAP", "1");
+    }
+    if let Some(linker) = &toolchain.linker {
+        let linker = toolchain::place_linker(linker, folder)?;
+        command.env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", linker);
+    }
+    Ok(command)
+}
+
+/// Builds a workspace of Windows programs, those of the tests, into `folder`; the folder of what was made.
+///
+/// # Errors
+/// [`Failure::Cannot`] if it cannot be built.
+pub fn build_for_windows(steps: &Steps, manifest: &Path, folder: &Path) -> Outcome<PathBuf> {
+    let mut command = for_windows(steps, folder)?;
+    command.args(["--quiet", "--locked", "--manifest-path"]).arg(manifest);
+    steps.step("build for Windows", || run(&mut command)).map_err(|failure| {
+        Failure::Cannot(format!("{}: {failure}; the compiler's messages are above", manifest.display()))
+    })?;
+    Ok(folder.join(TARGET).join("release"))
 }
 
 /// Checks an image file, with the PDB that lies beside it under its name.

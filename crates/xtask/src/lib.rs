@@ -10,3 +10,4 @@ pub mod setup;
 pub mod steps;
 pub mod testing;
 pub mod toolchain;
+pub mod wine;

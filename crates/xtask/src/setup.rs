@@ -49,6 +49,14 @@ const TSHARK: Need = Need {
     },
 };
 
+/// The second loader.
+const WINE: Need = Need {
+    name: "Wine",
+    purpose: "loads the image through another loader and installs its INF (test --long)",
+    packages: &["wine64", "wine"],
+    look: || ask(Command::new("wine").arg("--version")).ok_or_else(|| "Wine is not installed".into()),
+};
+
 /// `cargo xtask setup`: looks at everything, installs what is missing, prints a table.
 ///
 /// # Errors
@@ -84,6 +92,14 @@ pub fn image(steps: &Steps, install: Install) -> Outcome {
 /// [`Failure::Cannot`]: it is not; the line says what to do.
 pub fn judge(steps: &Steps, install: Install) -> Outcome {
     provide(steps, install, &[TSHARK])
+}
+
+/// Sees to it that Wine is there.
+///
+/// # Errors
+/// [`Failure::Cannot`]: it is not; the line says what to do.
+pub fn wine(steps: &Steps, install: Install) -> Outcome {
+    provide(steps, install, &[WINE])
 }
 
 fn provide(steps: &Steps, install: Install, needs: &[Need]) -> Outcome {

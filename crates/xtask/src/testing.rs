@@ -48,20 +48,27 @@ const LINTS: &[CargoStep] = &[
 ];
 
 /// What only `--long` runs. Each row is a test run; a target folder of its own keeps the usual build warm.
-const LONG: &[CargoStep] = &[CargoStep {
-    name: "loom models of the SA table",
-    arguments: &[
-        "test",
-        "--package",
-        "sa-table",
-        "--release",
-        "--test",
-        "loom",
-        "--target-dir",
-        "target/loom",
-    ],
-    variables: &[("RUSTFLAGS", "--cfg loom")],
-}];
+const LONG: &[CargoStep] = &[
+    CargoStep {
+        name: "loom models of the SA table",
+        arguments: &[
+            "test",
+            "--package",
+            "sa-table",
+            "--release",
+            "--test",
+            "loom",
+            "--target-dir",
+            "target/loom",
+        ],
+        variables: &[("RUSTFLAGS", "--cfg loom")],
+    },
+    CargoStep {
+        name: "the image in Wine",
+        arguments: &["test", "--package", "xtask", "--test", "wine"],
+        variables: &[],
+    },
+];
 
 /// Counts of tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,6 +139,8 @@ pub fn test(steps: &Steps, options: Options) -> Outcome<bool> {
         }
         tally.add_step(&outcome);
     }
+    let image_variables: Vec<_> =
+        tests.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
     let mut count = |name: &str, command: &mut Command| {
         let found = steps.step(name, || run_tests(command))?;
         steps.say(format_args!(
@@ -143,8 +152,19 @@ pub fn test(steps: &Steps, options: Options) -> Outcome<bool> {
     };
     count("cargo test", &mut tests)?;
     if options.long {
+        if let Err(missing) = setup::wine(steps, options.install) {
+            steps.warn(format_args!("Wine is missing, tests that need it will say so: {missing}"));
+        }
         for long in LONG {
-            count(long.name, &mut long.command())?;
+            let mut command = long.command();
+            // What the usual tests are told of the image.
+            for (name, value) in &image_variables {
+                match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+            count(long.name, &mut command)?;
         }
     }
     println!("\nipsecnic: {} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
