@@ -66,6 +66,12 @@ impl Gate {
         now.has(Bar::Resetting) && now.0 < PASS
     }
 
+    /// How many passes are out.
+    pub(crate) fn passes(&self) -> u32 {
+        // Acquire: see `leave`.
+        self.0.load(Ordering::Acquire) / PASS
+    }
+
     /// The bars that are down.
     pub(crate) fn bars(&self) -> Bars {
         Bars(self.0.load(Ordering::Relaxed))

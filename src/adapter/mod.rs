@@ -43,6 +43,9 @@ pub struct Adapter {
     pub(crate) handle: Handle,
 }
 
+/// How long to wait between looks at the passes, in microseconds: about the time of a chain of packets.
+const PASS_WAIT: u32 = 50;
+
 impl Miniport for Adapter {
     type Driver = Ipsecnic;
 
@@ -158,9 +161,13 @@ impl Miniport for Adapter {
 }
 
 impl Adapter {
-    /// Goes to sleep: carries no packets, keeps SAs and filters (`oid-pnp-set-power`).
+    /// Goes to sleep: carries no packets, keeps SAs and filters (`oid-pnp-set-power`). Sends and indications in progress have
+    /// ended when this returns. `PASSIVE_LEVEL`, with one pass held by the caller.
     pub(crate) fn sleep(&self) {
         self.shut(Bar::LowPower);
+        while self.gate.passes() > 1 {
+            ndis::time::sleep(PASS_WAIT);
+        }
         self.handle.indicate_status(StatusIndication::LinkState(attributes::link(false)));
     }
 

@@ -33,6 +33,12 @@ pub(crate) fn poll(adapter: &Adapter, irql: Irql<'_>) {
             }
             // The engine sees the frame as a NIC does, without the tag; the sums count it as it came.
             let (tag, len) = vlan::strip(bytes);
+            if len > adapter.settings.max_frame as usize {
+                // From a station with longer frames; the room behind it is for a tag.
+                receiver.count_error();
+                repost(adapter, buffer.0);
+                continue;
+            }
             let crypto = receiver.receive(&mut bytes[..len]);
             let oob = ReceiveOob { vlan: tag, ..describe(crypto) };
             if let Err(buffer) = batch.push(buffer.0, len, &oob) {

@@ -28,7 +28,8 @@ pub(crate) fn send(adapter: &Adapter, mut chain: SendChain, context: SendContext
     let mut completed = CompletedChain::new();
     let mut stuck = SendChain::new();
     while let Some(nbl) = chain.pop_front() {
-        match send_nbl(adapter, &nbl, &mut memory, &mut transmitter) {
+        let mut unsent = nbl.buffers().count();
+        match send_nbl(adapter, &nbl, &mut memory, &mut transmitter, &mut unsent) {
             Ok(Taken::Sent) => completed.push(nbl, Status::SUCCESS),
             Ok(Taken::Stuck) => {
                 // This one and all behind it. Both are this adapter's, so neither call can fail.
@@ -36,7 +37,7 @@ pub(crate) fn send(adapter: &Adapter, mut chain: SendChain, context: SendContext
                 drop(stuck.append(core::mem::take(&mut chain)));
             }
             Err(status) => {
-                transmitter.count_error();
+                transmitter.count_errors(unsent);
                 completed.push(nbl, status);
             }
         }
@@ -59,12 +60,13 @@ enum Taken {
     Stuck,
 }
 
-/// Sends the frames of one NBL, up to the first that fails.
+/// Sends the frames of one NBL, up to the first that fails, and takes those that went out off `unsent`.
 fn send_nbl(
     adapter: &Adapter,
     nbl: &SendNbl,
     memory: &mut [u8],
     transmitter: &mut Transmitter<'_, Buffer, Line>,
+    unsent: &mut usize,
 ) -> Result<Taken, Status> {
     let checksum = nbl.checksum();
     if nbl.large_send().is_some() || checksum.ip || checksum.tcp || checksum.udp {
@@ -89,9 +91,10 @@ fn send_nbl(
         }
         if let Some(tag) = nbl.vlan() {
             len += vlan::TAG_LEN;
-            vlan::insert(&mut memory[..len], tag);
+            vlan::insert(memory.get_mut(..len).ok_or(Status::INVALID_LENGTH)?, tag);
         }
         transmitter.transmit(&memory[..len]);
+        *unsent -= 1;
     }
     Ok(Taken::Sent)
 }
@@ -104,18 +107,19 @@ fn send_header(header: IpsecSendHeader) -> SendHeader {
 }
 
 /// Copies a frame out of its MDLs to the start of `memory`, pads it to the minimum with zeros, and says how long it is.
-/// There is room for a tag behind it.
 fn assemble(adapter: &Adapter, buffer: NetBuffer<'_>, memory: &mut [u8]) -> Result<usize, Status> {
     let len = buffer.len();
-    if !(frame::HEADER_LEN..=adapter.settings.max_frame as usize).contains(&len) {
-        return Err(Status::INVALID_LENGTH);
-    }
     let padded = len.max(frame::MIN_LEN);
-    if memory.len() < padded + vlan::TAG_LEN {
+    if len < frame::HEADER_LEN || padded > memory.len() {
         return Err(Status::INVALID_LENGTH);
     }
     let (data, rest) = memory.split_at_mut(len);
     buffer.copy_to(data)?;
+    // A tag that is in the frame already does not count (`sending-ethernet-frames`).
+    let tag = if vlan::is_tagged(data) { vlan::TAG_LEN } else { 0 };
+    if len > adapter.settings.max_frame as usize + tag {
+        return Err(Status::INVALID_LENGTH);
+    }
     rest[..padded - len].fill(0);
     Ok(padded)
 }

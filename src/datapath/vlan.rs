@@ -19,6 +19,11 @@ pub(super) fn insert(frame: &mut [u8], tag: VlanTag) {
     frame[TAG_AT..TAG_AT + TAG_LEN].copy_from_slice(&[TPID[0], TPID[1], a, b]);
 }
 
+/// Whether there is a tag in the frame.
+pub(super) fn is_tagged(frame: &[u8]) -> bool {
+    frame.get(TAG_AT..TAG_AT + TPID.len()) == Some(&TPID)
+}
+
 /// Takes the tag out of a frame: what it was, and how long the frame is without it.
 pub(super) fn strip(frame: &mut [u8]) -> (Option<VlanTag>, usize) {
     let len = frame.len();

@@ -172,11 +172,8 @@ impl<B: FrameBuffer, I: Interrupt> Nic<B, I> {
         &self.device
     }
 
-    /// Loads an SA into a slot and publishes it; its handle is never 0. Not during a [`reset`](Self::reset).
-    ///
-    /// # Errors
-    /// [`AddError`].
-    pub fn add(&self, processor: u32, sa: Sa) -> Result<(NonZeroUsize, Progress), AddError> {
+    /// Loads an SA into a slot and publishes it ([`Slots::add`]). Not during a [`reset`](Self::reset).
+    pub fn add(&self, processor: u32, sa: Sa) -> (Result<NonZeroUsize, AddError>, Progress) {
         sa.load(self.device.incarnation());
         self.slots.add(processor, sa)
     }
@@ -273,9 +270,9 @@ impl<B: FrameBuffer, I: Interrupt> Transmitter<'_, B, I> {
         }
     }
 
-    /// Counts a frame, or a list of frames, that could not be sent.
-    pub fn count_error(&mut self) {
-        self.tally.errors += 1;
+    /// Counts frames that could not be sent.
+    pub fn count_errors(&mut self, frames: usize) {
+        self.tally.errors += frames as u64;
     }
 
     /// Ends the batch; says which deletions it has been holding up.
@@ -313,6 +310,11 @@ impl<B: FrameBuffer, I: Interrupt> Receiver<'_, B, I> {
             Ok(trailer) => Crypto::Verified(trailer),
             Err(error) => Crypto::Failed(error),
         }
+    }
+
+    /// Counts a frame that is not one for this station after all.
+    pub fn count_error(&mut self) {
+        self.tally.errors += 1;
     }
 
     /// Counts a good frame that the host did not take.

@@ -44,11 +44,9 @@ impl Slots {
         SaTable::try_new_in(config, Pool::default()).map(|table| Self { table }).map_err(|_| OutOfMemory)
     }
 
-    /// Publishes an SA; its handle is never 0.
-    ///
-    /// # Errors
-    /// [`AddError`].
-    pub fn add(&self, processor: u32, sa: Sa) -> Result<(NonZeroUsize, Progress), AddError> {
+    /// Publishes an SA; its handle is never 0. The [`Progress`] counts whether it was added or refused: looking for room
+    /// or for a duplicate can be what ends a grace period.
+    pub fn add(&self, processor: u32, sa: Sa) -> (Result<NonZeroUsize, AddError>, Progress) {
         let key = match sa.direction() {
             Direction::Inbound => Some(InboundKey::v4(sa.spi(), sa.destination().octets(), Protocol::Esp)),
             Direction::Outbound => None,
@@ -56,16 +54,14 @@ impl Slots {
         let mut writer = self.table.writer(processor);
         let added = writer.insert(key, sa);
         let progress = writer.finish();
-        match added {
-            Ok(handle) => {
-                let handle = NonZeroUsize::new(handle.into_raw()).ok_or(AddError::Full)?;
-                Ok((handle, progress))
-            }
+        let handle = match added {
+            Ok(handle) => NonZeroUsize::new(handle.into_raw()).ok_or(AddError::Full),
             Err(refused) => Err(match refused.refusal {
                 Refusal::Duplicate(_) => AddError::Duplicate,
                 _ => AddError::Full,
             }),
-        }
+        };
+        (handle, progress)
     }
 
     /// Begins to delete SAs.

@@ -26,7 +26,10 @@ pub(super) fn set_multicast_list<'r>(adapter: &Adapter, request: Request<'r>) ->
     request.set_bytes(|input| {
         let (addresses, rest) = input.as_chunks::<6>();
         if !rest.is_empty() {
-            return Err(SetError { status: Status::INVALID_LENGTH, needed: size_of_val(addresses) });
+            return Err(SetError {
+                status: Status::INVALID_LENGTH,
+                needed: input.len().next_multiple_of(size_of::<MacAddress>()),
+            });
         }
         let groups = addresses.iter().copied().map(MacAddress);
         adapter.nic.port().set_groups(groups).map_err(|_| SetError {

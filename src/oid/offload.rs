@@ -1,6 +1,7 @@
 //! Task offload configuration (`oid-tcp-offload-parameters`, `oid-offload-encapsulation`). Each change is indicated.
 
 use ndis::{Applied, OffloadEncapsulation, OffloadParameters, OidCompletion, OidRequest, Regular};
+use ndis_sys as sys;
 
 use crate::adapter::Adapter;
 
@@ -19,6 +20,7 @@ pub(super) fn set_encapsulation<'r>(adapter: &Adapter, request: Request<'r>) -> 
     request.set_bytes(|input| {
         let encapsulation = OffloadEncapsulation::parse(input)?;
         adapter.configure_offload(|config| config.encapsulate(&encapsulation))?;
-        Ok(OffloadEncapsulation::SIZE)
+        let revision = sys::NDIS_OFFLOAD_ENCAPSULATION_REVISION_1;
+        Ok(Applied { read: OffloadEncapsulation::SIZE, revision: Some(revision) })
     })
 }

@@ -1,6 +1,6 @@
 //! Power (`oid-pnp-set-power`, `oid-pm-parameters`). The device cannot wake the machine.
 
-use ndis::{OidCompletion, OidKind, OidRequest, Regular, SetError, Status};
+use ndis::{Applied, OidCompletion, OidKind, OidRequest, Regular, Status, oid::checked_header};
 use ndis_sys as sys;
 
 use crate::adapter::Adapter;
@@ -26,15 +26,14 @@ pub(super) fn query_power<'r>(_: &Adapter, request: Request<'r>) -> Completion<'
 
 /// Acceptable as long as it asks for no wake-up and no protocol offload.
 pub(super) fn set_parameters<'r>(_: &Adapter, request: Request<'r>) -> Completion<'r> {
-    request.set_bytes(|input| -> Result<usize, SetError> {
-        let needed = sys::NDIS_SIZEOF_NDIS_PM_PARAMETERS_REVISION_1.into();
+    request.set_bytes(|input| {
+        let revision = sys::NDIS_PM_PARAMETERS_REVISION_1;
+        let size = usize::from(sys::NDIS_SIZEOF_NDIS_PM_PARAMETERS_REVISION_1);
+        checked_header(input, sys::NDIS_OBJECT_TYPE_DEFAULT, revision, size)?;
         // After the header come EnabledWoLPacketPatterns, EnabledProtocolOffloads and WakeUpFlags.
-        let Some(enabled) = input.get(size_of::<sys::NDIS_OBJECT_HEADER>()..needed) else {
-            return Err(SetError { status: Status::INVALID_LENGTH, needed });
-        };
-        if enabled.iter().any(|&byte| byte != 0) {
+        if input[size_of::<sys::NDIS_OBJECT_HEADER>()..size].iter().any(|&byte| byte != 0) {
             return Err(Status::INVALID_PARAMETER.into());
         }
-        Ok(needed)
+        Ok(Applied { read: size, revision: Some(revision) })
     })
 }

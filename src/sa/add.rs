@@ -28,10 +28,10 @@ fn add(adapter: &Adapter, request: &SaRequest<'_>) -> Result<NonZeroUsize, Statu
     let capabilities = adapter.offload.get().current().ipsec.ok_or(Status::FAILURE)?;
     parameters.check(&capabilities)?;
     let sa = build(&parameters)?;
-    let (handle, progress) = adapter.nic.add(processor::current(), sa).map_err(|error| match error {
+    let (added, progress) = adapter.nic.add(processor::current(), sa);
+    adapter.pending_deletes.complete(&adapter.nic.slots, progress);
+    added.map_err(|error| match error {
         AddError::Full => Status::RESOURCES,
         AddError::Duplicate => Status::INVALID_PARAMETER,
-    })?;
-    adapter.pending_deletes.complete(&adapter.nic.slots, progress);
-    Ok(handle)
+    })
 }

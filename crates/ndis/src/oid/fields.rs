@@ -11,7 +11,11 @@ use crate::status::{Result, Status};
 ///
 /// The buffer must hold `size` bytes (else INVALID_LENGTH with the length needed), the type must be `kind`, the revision at
 /// least `revision`, and Header.Size between `size` and the buffer's length (else INVALID_DATA).
-pub(crate) fn checked_header(buffer: &[u8], kind: u8, revision: u8, size: usize) -> Result<u8, SetError> {
+///
+/// # Errors
+///
+/// As said.
+pub fn checked_header(buffer: &[u8], kind: u8, revision: u8, size: usize) -> Result<u8, SetError> {
     if buffer.len() < size {
         return Err(SetError { status: Status::INVALID_LENGTH, needed: size });
     }

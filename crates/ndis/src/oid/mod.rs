@@ -6,7 +6,8 @@ mod queue;
 mod request;
 mod statistics;
 
-pub(crate) use fields::{checked_header, u8_at, u32_at, usize_at};
+pub use fields::checked_header;
+pub(crate) use fields::{u8_at, u32_at, usize_at};
 pub use pended::PendedOid;
 pub use queue::PendedQueue;
 pub use request::{Applied, OidCompletion, OidKind, OidRequest, SetError};
