@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::demo::{self, AlgorithmChoice, Observer, Options, Section, show};
-use crate::faults;
+use crate::{faults, fuzz};
 use crate::source::DriverSource;
 
 const FAILED: u8 = 1;
@@ -42,6 +42,13 @@ enum Command {
     ///
     /// Exit status: 0 if nothing broke, 1 if something did, 2 if it could not be tried.
     Faults(faults::Arguments),
+    /// Puts a driver through scripts made by chance, and makes one that fails small
+    ///
+    /// Requests, packets, SAs, events and failing calls: good, nearly good and garbage, in any order that NDIS allows.
+    /// A script follows from its seed. One that fails is shrunk and written as JSON, to be replayed.
+    ///
+    /// Exit status: 0 if nothing failed, 1 if something did, 2 if it could not be tried.
+    Fuzz(fuzz::Arguments),
 }
 
 /// Arguments of `lab demo`.
@@ -76,6 +83,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(arguments) => run_demo(arguments),
         Command::Faults(arguments) => verdict(faults::command(&arguments, say)),
+        Command::Fuzz(arguments) => verdict(fuzz::command(&arguments, say)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! - [`input`]: captures and the judgement of their packets
 //! - [`demo`]: `lab demo`, step by step
 //! - [`faults`]: `lab faults`, fault injection
+//! - [`fuzz`]: `lab fuzz`, scripts by chance
 //! - [`life`]: what a driver lives through while faults are injected
 //! - [`source`]: where the driver comes from
 
@@ -12,6 +13,7 @@
 pub mod cli;
 pub mod demo;
 pub mod faults;
+pub mod fuzz;
 pub mod input;
 pub mod life;
 pub mod source;

@@ -457,7 +457,7 @@ impl Life<'_> {
 }
 
 /// An IPv4 packet of protocol 253 (for experiments, RFC 3692) with a payload of this length.
-fn udp(source: Ipv4Addr, destination: Ipv4Addr, length: u16) -> Vec<u8> {
+pub(crate) fn udp(source: Ipv4Addr, destination: Ipv4Addr, length: u16) -> Vec<u8> {
     let number = etherparse::IpNumber::EXPERIMENTAL_AND_TESTING_0;
     let payload: Vec<u8> = (0..length).map(|at| at.to_le_bytes()[0]).collect();
     match etherparse::Ipv4Header::new(length, 64, number, source.octets(), destination.octets()) {
