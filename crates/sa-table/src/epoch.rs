@@ -46,7 +46,7 @@ pub(crate) const LIMBOS: usize = 4;
 pub(crate) const GRACE: u64 = 3;
 
 /// A count that is never reached: each pin has a stack or a leaked guard behind it.
-const MAX_PINS: u64 = 1 << 30;
+const MAX_PINS: u32 = 1 << 30;
 
 /// A value on cache lines of its own; 128 bytes, as some processors fetch lines in pairs.
 #[repr(align(128))]
@@ -92,8 +92,8 @@ impl Control {
 /// One line: pin counters and the statistics of whoever uses it, on cache lines of its own.
 #[repr(C, align(128))]
 pub(crate) struct Line {
-    /// For each parity 32 bits: a count of 31 bits and the wake bit.
-    pins: AtomicU64,
+    /// For each parity a count of 31 bits and the wake bit.
+    pins: [AtomicU32; 2],
     pub(crate) counters: [AtomicU64; COUNTERS],
 }
 
@@ -112,7 +112,10 @@ const COUNTERS: usize = 6;
 
 impl Line {
     pub(crate) fn new() -> Self {
-        Self { pins: AtomicU64::new(0), counters: core::array::from_fn(|_| AtomicU64::new(0)) }
+        Self {
+            pins: [AtomicU32::new(0), AtomicU32::new(0)],
+            counters: core::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 
     /// Adds to a statistic; nothing is ordered by it.
@@ -127,24 +130,20 @@ impl Line {
     /// Forgets all pins. `&mut` proves that nobody is pinned: leaked guards are all that can be counted.
     pub(crate) fn forget_pins(&self) {
         // Relaxed: the caller has the table for itself.
-        self.pins.store(0, Ordering::Relaxed);
+        for pins in &self.pins {
+            pins.store(0, Ordering::Relaxed);
+        }
     }
 }
 
-const fn unit(parity: u32) -> u64 {
-    1 << (32 * parity)
-}
+/// Set while somebody waits for the count to become 0.
+const WAKE: u32 = 1 << 31;
 
-const fn wake(parity: u32) -> u64 {
-    1 << (32 * parity + 31)
-}
+/// What a pin is counted under: 0 or 1.
+pub(crate) type Parity = usize;
 
-const fn count(word: u64, parity: u32) -> u64 {
-    (word >> (32 * parity)) & 0x7fff_ffff
-}
-
-const fn parity(epoch: u64) -> u32 {
-    (epoch & 1) as u32
+const fn parity(epoch: u64) -> Parity {
+    (epoch & 1) as Parity
 }
 
 /// What an attempt to advance found.
@@ -161,37 +160,36 @@ pub(crate) enum Advance {
 ///
 /// With 2^30 pins in one line: guards are being leaked in a loop, as `Arc` aborts in that case.
 #[inline]
-pub(crate) fn pin(epoch: &AtomicU64, line: &Line) -> u32 {
+pub(crate) fn pin(epoch: &AtomicU64, line: &Line) -> Parity {
     // Relaxed: the proof holds whatever value this reads.
     let parity = parity(epoch.load(Ordering::Relaxed));
     // SeqCst: F of the proof.
-    let before = line.pins.fetch_add(unit(parity), Ordering::SeqCst);
+    let before = line.pins[parity].fetch_add(1, Ordering::SeqCst);
     order_s();
-    if count(before, parity) >= MAX_PINS {
+    if before & !WAKE >= MAX_PINS {
         leaked(line, parity);
     }
     parity
 }
 
 #[cold]
-fn leaked(line: &Line, parity: u32) -> ! {
-    line.pins.fetch_sub(unit(parity), Ordering::SeqCst);
+fn leaked(line: &Line, parity: Parity) -> ! {
+    line.pins[parity].fetch_sub(1, Ordering::SeqCst);
     panic!("2^30 guards of one SA table are alive: they are being leaked");
 }
 
 /// Unpins. True if somebody waits for this: the caller must drive.
 #[inline]
 #[must_use]
-pub(crate) fn unpin(line: &Line, parity: u32) -> bool {
-    order_s();
+pub(crate) fn unpin(line: &Line, parity: Parity) -> bool {
+    let pins = &line.pins[parity & 1];
     // SeqCst: U of the proof (it releases this thread's reads of entries).
-    let before = line.pins.fetch_sub(unit(parity), Ordering::SeqCst);
-    if before & wake(parity) == 0 || count(before, parity) != 1 {
+    if pins.fetch_sub(1, Ordering::SeqCst) != WAKE | 1 {
         return false;
     }
     // Should somebody have set the bit anew meanwhile, for a newer pin, then the drive that follows finds that pin and
     // sets it again. AcqRel: what the setter did before is visible to the drive.
-    line.pins.fetch_and(!wake(parity), Ordering::AcqRel);
+    pins.fetch_and(!WAKE, Ordering::AcqRel);
     true
 }
 
@@ -200,26 +198,21 @@ pub(crate) fn advance(epoch: &AtomicU64, lines: &[Line], e: u64) -> Advance {
     let parity = parity(e.wrapping_sub(1));
     order_s();
     for line in lines {
+        let pins = &line.pins[parity];
         // SeqCst: the scan of the proof.
-        let mut word = line.pins.load(Ordering::SeqCst);
-        while count(word, parity) != 0 {
-            if word & wake(parity) != 0 {
+        let mut word = pins.load(Ordering::SeqCst);
+        while word & !WAKE != 0 {
+            if word & WAKE != 0 {
                 return Advance::Blocked;
             }
             // SeqCst on success: it releases to the one who will see the bit what the caller has done before, and it is
             // in S with the counts. On failure this is the scan's load again.
-            match line.pins.compare_exchange_weak(
-                word,
-                word | wake(parity),
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            ) {
+            match pins.compare_exchange_weak(word, word | WAKE, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => return Advance::Blocked,
                 Err(now) => word = now,
             }
         }
     }
-    order_s();
     // SeqCst: part of the proof. It fails only when another thread has made the same step.
     let _ = epoch.compare_exchange(e, e.wrapping_add(1), Ordering::SeqCst, Ordering::SeqCst);
     Advance::Moved
@@ -249,7 +242,7 @@ mod tests {
             for step in 0..GRACE {
                 assert!(matches!(advance(&epoch, &lines, start + steps + step), Advance::Moved));
             }
-            assert_eq!(lines[1].pins.load(Ordering::SeqCst), 0);
+            assert!(lines[1].pins.iter().all(|pins| pins.load(Ordering::SeqCst) == 0));
         }
     }
 
@@ -271,7 +264,7 @@ mod tests {
     fn leaked_guards_are_caught_before_the_count_overflows() {
         let epoch = AtomicU64::new(8);
         let line = Line::new();
-        line.pins.store(MAX_PINS, Ordering::SeqCst);
+        line.pins[0].store(MAX_PINS, Ordering::SeqCst);
         pin(&epoch, &line);
     }
 }

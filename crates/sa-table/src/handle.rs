@@ -7,8 +7,8 @@
 //! | generation        | phase  | slot index    |
 //! ```
 //!
-//! A handle always has phase `LIVE` (1): it is never 0, and equals a state word only while the slot
-//! holds that very entry.
+//! A handle always has phase `Live`, which is 0, and a generation that is not: it is never 0, and equals a state word only
+//! while the slot holds that very entry.
 
 use core::fmt;
 use core::num::NonZeroUsize;
@@ -22,15 +22,16 @@ const GENERATION_SHIFT: u32 = INDEX_BITS + PHASE_BITS;
 const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
 const PHASE_MASK: usize = ((1 << PHASE_BITS) - 1) << INDEX_BITS;
 
-const LIVE: NonZeroUsize = NonZeroUsize::new((Phase::Live as usize) << INDEX_BITS).unwrap();
-
-/// The last generation of a slot: 2^46 - 1 where pointers have 64 bits, 2^14 - 1 where they have 32.
+/// The last generation of a slot: 2^46 - 1 where pointers have 64 bits, 2^14 - 1 where they have 32. The first is 1.
 ///
 /// Each reuse of a slot takes the next generation. A slot whose entry of this generation has been
 /// reclaimed is **worn out**: it is never used again (see [`Stats::worn_out`](crate::Stats)), so that no
 /// handle value is ever issued twice in a table's life. At 5 million reuses of one and the same slot
 /// per second that takes 162 days on 64 bits.
 pub const MAX_GENERATION: usize = usize::MAX >> GENERATION_SHIFT;
+
+/// The first generation of a slot: not 0, so that no handle is 0.
+pub(crate) const MIN_GENERATION: usize = 1;
 
 /// Names one entry of a table, now and for ever: generation and slot index in one pointer-sized
 /// value that is never 0.
@@ -48,7 +49,8 @@ impl Handle {
     /// `Some` does not mean that the entry exists: only a lookup tells.
     #[inline]
     pub const fn from_raw(raw: usize) -> Option<Self> {
-        if raw & PHASE_MASK != (Phase::Live as usize) << INDEX_BITS {
+        let state = State(raw);
+        if !state.is(Phase::Live) || state.generation() < MIN_GENERATION {
             return None;
         }
         match NonZeroUsize::new(raw) {
@@ -86,10 +88,10 @@ impl fmt::Debug for Handle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Phase {
+    /// Published: the only phase in which readers touch the key and the value. 0, as it is the one that lookups test for.
+    Live = 0,
     /// In the free list, or owned by the writer that took it from there.
-    Free = 0,
-    /// Published: the only phase in which readers touch the key and the value.
-    Live = 1,
+    Free = 1,
     /// Complete, but not published: owned by its writer until the index holds it.
     Built = 2,
     /// Unpublished: owned by the retiring writer, then by the limbo list, then by whoever pops it from there.
@@ -125,15 +127,10 @@ impl State {
         self.0 >> GENERATION_SHIFT
     }
 
-    /// The handle that finds this entry, if it is live.
-    #[inline]
-    pub(crate) const fn handle(self) -> Option<Handle> {
-        Handle::from_raw(self.0)
-    }
-
     /// The handle that finds this entry while it is live.
+    #[inline]
     pub(crate) fn to_handle(self) -> Handle {
-        Handle(LIVE | self.to(Phase::Free).0)
+        Handle(NonZeroUsize::new(self.to(Phase::Live).0).unwrap_or(NonZeroUsize::MIN))
     }
 }
 
@@ -145,10 +142,10 @@ mod tests {
     fn only_live_values_are_handles() {
         assert_eq!(Handle::from_raw(0), None);
         for index in [0, 1, 77, MAX_CAPACITY - 1] {
-            for generation in [0, 1, 12345 % MAX_GENERATION, MAX_GENERATION] {
+            for generation in [1, 2, 12345 % MAX_GENERATION, MAX_GENERATION] {
                 for phase in [Phase::Free, Phase::Live, Phase::Built, Phase::Retired] {
                     let state = State::new(generation, phase, index);
-                    let handle = state.handle();
+                    let handle = Handle::from_raw(state.0);
                     assert_eq!(handle.is_some(), phase == Phase::Live);
                     if let Some(handle) = handle {
                         assert_ne!(handle.into_raw(), 0);

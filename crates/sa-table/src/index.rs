@@ -40,12 +40,11 @@ pub const MAX_CHAIN: u32 = 64;
 const LANE_BITS: u64 = (1 << LANES) - 1;
 const TAKEN_SHIFT: u32 = 8;
 const HEAD_SHIFT: u32 = 16;
-const BYTES: u64 = 0x0101_0101_0101_0101;
 
 /// One bucket: 32 bytes, so that two share a cache line and none straddles one.
 #[repr(C, align(32))]
 pub(crate) struct Bucket {
-    /// Eight tags; 0 is no tag.
+    /// Eight tags; 0 where there is none, which is also a tag.
     tags: AtomicU64,
     commit: AtomicU64,
     slots: [AtomicU16; LANES as usize],
@@ -102,11 +101,9 @@ impl Bucket {
 
     /// The lanes whose tag matches, perhaps with some that do not: the caller compares keys.
     #[inline]
-    pub(crate) fn matches(&self, tag: u64) -> Matches {
+    pub(crate) fn matches(&self, tag: u8) -> Matches {
         // Acquire: with a lane's tag comes its slot number.
-        let difference = self.tags.load(Ordering::Acquire) ^ tag.wrapping_mul(BYTES);
-        // The high bit of each byte that is 0; a borrow can add false ones above a true one.
-        Matches(difference.wrapping_sub(BYTES) & !difference & BYTES << 7)
+        Matches::of(self.tags.load(Ordering::Acquire), tag)
     }
 
     /// The slot number of a lane.
@@ -129,17 +126,19 @@ impl Bucket {
     ///
     /// The value found instead.
     pub(crate) fn exchange(&self, from: Commit, to: Commit) -> Result<(), Commit> {
-        let result = self.commit.compare_exchange_weak(from.0, to.0, Ordering::SeqCst, Ordering::SeqCst);
-        result.map(drop).map_err(Commit)
+        self.commit
+            .compare_exchange_weak(from.0, to.0, Ordering::SeqCst, Ordering::SeqCst)
+            .map(drop)
+            .map_err(Commit)
     }
 
     /// Sets the hints of a lane that the caller has taken.
     #[expect(clippy::cast_possible_truncation, reason = "a slot number has 16 bits")]
-    pub(crate) fn set_lane(&self, lane: u32, slot: u32, tag: u64) {
+    pub(crate) fn set_lane(&self, lane: u32, slot: u32, tag: u8) {
         // Relaxed: the tag releases it.
         self.slots[lane as usize].store(slot as u16, Ordering::Relaxed);
         // Release: pairs with the Acquire in `matches`. The lane's tag is 0: nobody else writes a taken lane's.
-        self.tags.fetch_or(tag << (8 * lane), Ordering::Release);
+        self.tags.fetch_or(u64::from(tag) << (8 * lane), Ordering::Release);
     }
 
     /// Takes the tag of a lane back; the lane stays taken.
@@ -161,12 +160,42 @@ impl Bucket {
     }
 }
 
-/// An iterator over lanes.
-pub(crate) struct Matches(u64);
+/// An iterator over lanes: one bit for each lane that matches, and one beyond the last lane, so that the lowest bit set
+/// always is a lane or the end.
+pub(crate) struct Matches(u32);
 
 impl Matches {
+    /// The lanes whose byte in `tags` is `tag`.
+    #[cfg(target_feature = "sse2")]
+    #[inline]
+    fn of(tags: u64, tag: u8) -> Self {
+        #[cfg(target_arch = "x86")]
+        use core::arch::x86::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+        #[cfg(target_arch = "x86_64")]
+        use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+        // SAFETY: the target has SSE2, as the condition on this function says.
+        let mask = unsafe {
+            let tags = _mm_set_epi64x(0, tags.cast_signed());
+            _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag.cast_signed())))
+        };
+        Self(mask.cast_unsigned() | 1 << LANES)
+    }
+
+    /// The lanes whose byte in `tags` is `tag`.
+    #[cfg(not(target_feature = "sse2"))]
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the high byte of a product")]
+    fn of(tags: u64, tag: u8) -> Self {
+        const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+        let difference = tags ^ u64::from(tag).wrapping_mul(0x0101_0101_0101_0101);
+        // The high bit of each byte that is 0, exactly: no carry leaves a byte.
+        let same = !((difference & LOW7).wrapping_add(LOW7) | difference | LOW7) >> 7;
+        // The eight bits, gathered in the high byte.
+        Self((same.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32 | 1 << LANES)
+    }
+
     pub(crate) const fn has(&self, lane: u32) -> bool {
-        self.0 >> (8 * lane + 7) & 1 != 0
+        self.0 >> lane & 1 != 0
     }
 }
 
@@ -175,30 +204,31 @@ impl Iterator for Matches {
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
-        if self.0 == 0 {
+        let lane = self.0.trailing_zeros();
+        if lane >= LANES {
             return None;
         }
-        let lane = self.0.trailing_zeros() / 8;
-        self.0 &= self.0 - 1;
+        self.0 &= self.0.wrapping_sub(1);
         Some(lane)
     }
 }
 
 /// Where a key belongs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Home {
-    pub(crate) bucket: u32,
-    /// 1..=255.
-    pub(crate) tag: u64,
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'t> {
+    pub(crate) bucket: &'t Bucket,
+    pub(crate) tag: u8,
 }
 
-impl Home {
+impl<'t> Home<'t> {
     #[inline]
-    pub(crate) const fn new(hash: u64, buckets: u32) -> Self {
-        // The high half times the number of buckets, shifted: uniform without a division.
-        let bucket = ((hash >> 32).wrapping_mul(buckets as u64) >> 32) as u32;
-        let low = hash & 0xff;
-        Self { bucket, tag: if low == 0 { 1 } else { low } }
+    #[expect(clippy::cast_possible_truncation, reason = "below the number of buckets; the low byte")]
+    pub(crate) fn of(hash: u64, buckets: &'t [Bucket]) -> Self {
+        // The hash times the number of buckets, shifted by all its bits: uniform without a division.
+        let index = (u128::from(hash) * buckets.len() as u128) >> 64;
+        // SAFETY: hash < 2^64, so the shifted product is below the number of buckets, which is not 0.
+        let bucket = unsafe { buckets.get_unchecked(index as usize) };
+        Self { bucket, tag: hash as u8 }
     }
 }
 
@@ -208,18 +238,21 @@ mod tests {
 
     #[test]
     fn lanes_match_their_tags() {
-        for tag in [1, 2, 0x7f, 0x80, 0x81, 0xff] {
+        for tag in 0..=u8::MAX {
             for lane in 0..LANES {
                 let bucket = Bucket::new();
                 bucket.set_lane(lane, 40_000 + lane, tag);
-                assert_eq!(bucket.matches(tag).next(), Some(lane));
                 assert_eq!(bucket.slot(lane), 40_000 + lane);
-                assert!(bucket.matches(tag).has(lane));
-                for other in (1..=0xff).filter(|&other| other != tag) {
-                    assert_eq!(bucket.matches(other).next(), None, "{tag:#x} and {other:#x}");
+                for other in 0..=u8::MAX {
+                    // Lanes without a tag are like lanes with tag 0.
+                    let expected: Vec<_> =
+                        (0..LANES).filter(|&at| other == if at == lane { tag } else { 0 }).collect();
+                    let matches = bucket.matches(other);
+                    assert!((0..LANES).all(|at| matches.has(at) == expected.contains(&at)));
+                    assert_eq!(matches.collect::<Vec<_>>(), expected, "{other:#x} of {tag:#x} in {lane}");
                 }
                 bucket.clear_tag(lane);
-                assert_eq!(bucket.matches(tag).next(), None);
+                assert_eq!(bucket.matches(0).count(), 8);
             }
         }
     }

@@ -19,8 +19,14 @@ pub enum Protocol {
 /// IPv4 packet never finds the SA of an IPv6 packet that is addressed to the mapped form of the same address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InboundKey {
-    /// Address, most significant half first; then SPI, protocol, family and a mark that is never 0.
+    /// The high half of the address; the low one, exclusive-or the high one turned ([`mix`]), as the hash wants it; then
+    /// SPI, protocol, family and a mark that is never 0.
     words: [u64; 3],
+}
+
+/// What a high half adds to the low one. For IPv4, 0.
+const fn mix(high: u64) -> u64 {
+    high.rotate_left(40)
 }
 
 const PROTOCOL_SHIFT: u32 = 32;
@@ -49,7 +55,8 @@ impl InboundKey {
     #[expect(clippy::cast_possible_truncation, reason = "the halves of a u128")]
     pub const fn v6(spi: u32, destination: [u8; 16], protocol: Protocol) -> Self {
         let address = u128::from_be_bytes(destination);
-        Self { words: [(address >> 64) as u64, address as u64, Self::meta(spi, protocol) | FAMILY_V6] }
+        let high = (address >> 64) as u64;
+        Self { words: [high, address as u64 ^ mix(high), Self::meta(spi, protocol) | FAMILY_V6] }
     }
 
     #[inline]
@@ -69,7 +76,8 @@ impl InboundKey {
         if self.words[2] & FAMILY_V6 == 0 {
             IpAddr::V4(Ipv4Addr::from_bits(self.words[1] as u32))
         } else {
-            IpAddr::V6(Ipv6Addr::from_bits((self.words[0] as u128) << 64 | self.words[1] as u128))
+            let low = self.words[1] ^ mix(self.words[0]);
+            IpAddr::V6(Ipv6Addr::from_bits((self.words[0] as u128) << 64 | low as u128))
         }
     }
 
@@ -105,11 +113,12 @@ impl fmt::Debug for InboundKey {
     }
 }
 
-/// The seeds of a table's hash. Two folded multiplications mix the three words of a key; the seeds keep
-/// whoever does not know them from choosing keys that collide.
+/// The seeds of a table's hash: one folded multiplication of the last two words of a key. The seeds keep whoever does not know
+/// them from choosing SPIs that collide. (IPv6 addresses whose halves add up to the same could be chosen. But those
+/// are addresses of this host, and chains are bounded.)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hasher {
-    seeds: [u64; 3],
+    seeds: [u64; 2],
 }
 
 impl Hasher {
@@ -128,8 +137,7 @@ impl Hasher {
 
     #[inline]
     pub(crate) fn hash(self, words: &[u64; 3]) -> u64 {
-        let address = fold(words[0] ^ self.seeds[0], words[1] ^ self.seeds[1]);
-        fold(address ^ words[2], self.seeds[2] | 1)
+        fold(words[1] ^ self.seeds[0], words[2] ^ self.seeds[1])
     }
 }
 

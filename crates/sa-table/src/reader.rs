@@ -4,12 +4,13 @@ use core::cell::Cell;
 use core::fmt;
 use core::mem::ManuallyDrop;
 
-use crate::epoch::{self, Counter, Line};
-use crate::handle::Handle;
-use crate::key::InboundKey;
+use crate::epoch::{self, Counter, Line, Parity};
+use crate::handle::{Handle, MAX_CAPACITY, Phase};
+use crate::index::{Bucket, Home};
+use crate::key::{Hasher, InboundKey};
 use crate::progress::Progress;
 use crate::shared::Core;
-use crate::slot::{LINK_MASK, NONE};
+use crate::slot::{LINK_MASK, NONE, Slot};
 use crate::sync::Ordering;
 
 /// A batch of lookups. No entry that this finds is freed while it exists: references to entries borrow it.
@@ -22,8 +23,12 @@ use crate::sync::Ordering;
 /// that were obtained before stay good.
 pub struct Reader<'t, V> {
     core: &'t Core<V>,
+    /// The core's, copied: so that a loop of lookups keeps them in registers.
+    slots: &'t [Slot<V>],
+    buckets: &'t [Bucket],
+    hasher: Hasher,
     line: &'t Line,
-    parity: u32,
+    parity: Parity,
     /// Slots compared in vain, added to the line's statistics at the end.
     probes: Cell<u32>,
     stale: Cell<u32>,
@@ -44,13 +49,22 @@ impl<'t, V> Reader<'t, V> {
     pub(crate) fn new(core: &'t Core<V>, hint: u32) -> Self {
         let line = core.line(hint);
         let parity = core.pin(line);
-        Self { core, line, parity, probes: Cell::new(0), stale: Cell::new(0) }
+        Self {
+            core,
+            slots: core.slots(),
+            buckets: core.storage.buckets(),
+            hasher: core.hasher,
+            line,
+            parity,
+            probes: Cell::new(0),
+            stale: Cell::new(0),
+        }
     }
 
     /// The entry with this handle; `None` if there is none (counted in [`Stats::stale`](crate::Stats)).
     #[inline]
     pub fn get(&self, handle: Handle) -> Option<&V> {
-        if let Some(slot) = self.core.slots().get(handle.index() as usize)
+        if let Some(slot) = self.slots.get(handle.index() as usize)
             && slot.holds(handle)
         {
             // SAFETY: Live was loaded, and this thread is pinned as long as `self` is borrowed.
@@ -64,65 +78,42 @@ impl<'t, V> Reader<'t, V> {
     pub fn entry(&self, handle: Handle) -> Option<Entry<'_, V>> {
         let value = self.get(handle)?;
         // SAFETY: `get` found the slot live, and this thread is pinned.
-        let key = unsafe { self.core.slot(handle.index()).key() };
-        Some(Entry { handle, key: InboundKey::from_words(key), value })
+        let key = unsafe { self.slots[handle.index() as usize].key() };
+        Some(Entry { handle, key: InboundKey::from_words(*key), value })
     }
 
     /// The inbound entry with this key, and its handle.
     #[inline]
     pub fn find(&self, key: &InboundKey) -> Option<(Handle, &V)> {
         let words = key.words();
-        let (bucket, home) = self.core.home(&words);
-        for lane in bucket.matches(home.tag) {
-            if let Some(found) = self.compare(bucket.slot(lane), &words) {
+        let home = Home::of(self.hasher.hash(&words), self.buckets);
+        for lane in home.bucket.matches(home.tag) {
+            if let Some(found) = compare(self.slots, home.bucket.slot(lane), &words) {
                 return Some(found);
             }
+            self.probes.set(self.probes.get().wrapping_add(1));
         }
-        let head = bucket.load().head();
-        if head == NONE { None } else { self.find_in_chain(head, &words) }
-    }
-
-    #[cold]
-    fn find_in_chain(&self, head: u32, words: &[u64; 3]) -> Option<(Handle, &V)> {
-        let mut index = head;
-        // No node comes twice, see `Writer::unlink_marked`; the count says so to the reader of this loop.
-        for _ in self.core.slots() {
-            if index == NONE {
-                break;
-            }
-            let slot = self.core.slots().get(index as usize)?;
-            // Before the slot is judged. SeqCst: as in `Bucket::load`.
-            let next = slot.place.load(Ordering::SeqCst) & LINK_MASK;
-            if let Some(found) = self.compare(index, words) {
-                return Some(found);
-            }
-            index = next;
+        let head = home.bucket.load().head();
+        if head == NONE {
+            return None;
         }
-        None
-    }
-
-    /// The entry in this slot, if it is live and has this key.
-    #[inline]
-    fn compare(&self, index: u32, words: &[u64; 3]) -> Option<(Handle, &V)> {
-        let slot = self.core.slots().get(index as usize)?;
-        if let Some(handle) = slot.live() {
-            // SAFETY: Live was loaded, and this thread is pinned.
-            if unsafe { slot.key() } == *words {
-                // SAFETY: as above, as long as `self` is borrowed.
-                return Some((handle, unsafe { slot.value() }));
-            }
-        }
-        self.probes.set(self.probes.get().wrapping_add(1));
-        None
+        // Nothing of `self` is lent to what is not inlined, which would keep it out of registers.
+        let (found, probes) = find_in_chain(self.slots, head, words);
+        self.probes.set(self.probes.get().wrapping_add(probes));
+        found
     }
 
     /// All entries that are live when the iteration comes to them, by slot number, for dumps.
     pub fn iter(&self) -> impl Iterator<Item = Entry<'_, V>> {
-        self.core.slots().iter().filter_map(|slot| {
-            let handle = slot.live()?;
+        self.slots.iter().filter_map(|slot| {
+            let state = slot.state();
+            if !state.is(Phase::Live) {
+                return None;
+            }
+            let handle = state.to_handle();
             // SAFETY: Live was loaded, and this thread is pinned as long as `self` is borrowed.
             let (key, value) = unsafe { (slot.key(), slot.value()) };
-            Some(Entry { handle, key: InboundKey::from_words(key), value })
+            Some(Entry { handle, key: InboundKey::from_words(*key), value })
         })
     }
 
@@ -142,6 +133,43 @@ impl<'t, V> Reader<'t, V> {
         }
         if epoch::unpin(self.line, self.parity) { self.core.drive() } else { Progress::default() }
     }
+}
+
+/// The entry in this slot, if it is live and has this key. The caller is pinned, and stays so for all of `'r`.
+#[inline]
+fn compare<'r, V>(slots: &'r [Slot<V>], index: u32, words: &[u64; 3]) -> Option<(Handle, &'r V)> {
+    let slot = slots.get(index as usize)?;
+    let state = slot.state();
+    // SAFETY: Live was loaded, and the caller is pinned.
+    if state.is(Phase::Live) && same(unsafe { slot.key() }, words) {
+        // SAFETY: as above, for all of `'r`.
+        return Some((state.to_handle(), unsafe { slot.value() }));
+    }
+    None
+}
+
+/// Without a branch per word.
+#[inline]
+fn same(a: &[u64; 3], b: &[u64; 3]) -> bool {
+    (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) == 0
+}
+
+/// Looks through a chain; and how many slots were compared in vain.
+#[cold]
+#[inline(never)]
+fn find_in_chain<V>(slots: &[Slot<V>], head: u32, words: [u64; 3]) -> (Option<(Handle, &V)>, u32) {
+    let mut index = head;
+    // No node comes twice, see `Writer::unlink_marked`; the count says so to the reader of this loop.
+    for probes in 0..=MAX_CAPACITY {
+        let Some(slot) = slots.get(index as usize) else { return (None, probes) };
+        // Before the slot is judged. `SeqCst`: as in `Bucket::load`.
+        let next = slot.place.load(Ordering::SeqCst) & LINK_MASK;
+        if let Some(found) = compare(slots, index, &words) {
+            return (Some(found), probes);
+        }
+        index = next;
+    }
+    (None, MAX_CAPACITY)
 }
 
 impl<V> Drop for Reader<'_, V> {

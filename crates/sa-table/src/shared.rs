@@ -1,8 +1,8 @@
 //! The parts of the table that all handles to it share: slots, free list, limbo lists, and the drive.
 
-use crate::epoch::{self, Advance, Control, Counter, GRACE, LIMBOS, Line};
+use crate::epoch::{self, Advance, Control, Counter, GRACE, LIMBOS, Line, Parity};
 use crate::handle::{MAX_GENERATION, Phase, State};
-use crate::index::{Bucket, Home};
+use crate::index::Home;
 use crate::key::Hasher;
 use crate::progress::{GracePeriod, Progress};
 use crate::slot::{LANE, LINK_MASK, NONE, Slot};
@@ -41,16 +41,13 @@ impl<V> Core<V> {
     }
 
     #[inline]
-    pub(crate) fn pin(&self, line: &Line) -> u32 {
+    pub(crate) fn pin(&self, line: &Line) -> Parity {
         epoch::pin(&self.control().epoch.0, line)
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "a table has at most 2^14 + 1 buckets")]
-    pub(crate) fn home(&self, key: &[u64; 3]) -> (&Bucket, Home) {
-        let buckets = self.storage.buckets();
-        let home = Home::new(self.hasher.hash(key), buckets.len() as u32);
-        (&buckets[home.bucket as usize], home)
+    pub(crate) fn home(&self, key: &[u64; 3]) -> Home<'_> {
+        Home::of(self.hasher.hash(key), self.storage.buckets())
     }
 
     /// E. `SeqCst`: in S, as the proof in `epoch` needs for stamps and reclaims.
@@ -155,8 +152,8 @@ impl<V> Core<V> {
         unsafe { slot.drop_value() };
         if place & LANE != 0 {
             // SAFETY: this thread owns the slot.
-            let (bucket, _) = self.home(&unsafe { slot.key() });
-            bucket.give_back(place & LINK_MASK);
+            let home = self.home(unsafe { slot.key() });
+            home.bucket.give_back(place & LINK_MASK);
         }
         if self.renew(index, generation) {
             self.push_free(index);
@@ -305,13 +302,12 @@ mod tests {
     #[test]
     fn keys_have_homes_in_the_table() {
         let hasher = Hasher::new(7);
-        for buckets in [1, 2, 3, 1000, 16_384] {
-            for spi in 0..1000 {
-                let home = Home::new(
-                    hasher.hash(&crate::InboundKey::v4(spi, [10, 0, 0, 1], crate::Protocol::Ah).words()),
-                    buckets,
-                );
-                assert!(home.bucket < buckets && (1..=255).contains(&home.tag));
+        for count in [1, 2, 3, 1000, 16_384] {
+            let buckets: Vec<_> = (0..count).map(|_| crate::index::Bucket::new()).collect();
+            let hashes = (0..1000).map(|spi| crate::InboundKey::v4(spi, [10, 0, 0, 1], crate::Protocol::Ah));
+            for hash in hashes.map(|key| hasher.hash(&key.words())).chain([0, 1, u64::MAX, 1 << 32]) {
+                let home = Home::of(hash, &buckets);
+                assert!(buckets.as_ptr_range().contains(&std::ptr::from_ref(home.bucket)));
             }
         }
     }

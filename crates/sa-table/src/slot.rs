@@ -17,10 +17,7 @@ pub(crate) const MARK: u32 = 1 << 31;
 /// In `place`: the entry sits in a lane of its bucket, whose number the low bits are; else it is a chain node.
 pub(crate) const LANE: u32 = 1 << 30;
 
-/// One slot: 16 bytes, then the entry (key of 24 bytes and value), in declaration order.
-///
-/// A value of `64 n - 40` bytes keeps every slot on cache-line boundaries, with the first 24 bytes of the
-/// value on the line that a lookup has touched anyway.
+/// One slot, in declaration order: 8 bytes of links, the key of 24 bytes, 8 bytes of state, the value.
 ///
 /// # Invariants
 ///
@@ -34,13 +31,14 @@ pub(crate) const LANE: u32 = 1 << 30;
 ///    After the grace period, whoever popped the slot from its limbo list owns it, drops the value and makes it Free.
 #[repr(C)]
 pub(crate) struct Slot<V> {
-    pub(crate) state: AtomicUsize,
     /// Next in the free list or in a limbo list.
     pub(crate) link: AtomicU32,
     /// Where the index holds the entry: `LANE | lane`, or as a chain node, the next node and `MARK`.
     /// Readers on a chain may still need it while `link` is used by a limbo list, hence two words.
     pub(crate) place: AtomicU32,
     key: UnsafeCell<[u64; 3]>,
+    /// Beside the value, which is all that a lookup by handle touches, and beside the key.
+    pub(crate) state: AtomicUsize,
     value: cell::UnsafeCell<MaybeUninit<V>>,
 }
 
@@ -76,10 +74,10 @@ impl<V> Slot<V> {
         self.state.load(Ordering::SeqCst) == handle.into_raw()
     }
 
-    /// The handle of the live entry, if there is one now. Ordering: as [`holds`](Self::holds).
+    /// The state, to see whether it is Live. Ordering: as [`holds`](Self::holds).
     #[inline]
-    pub(crate) fn live(&self) -> Option<Handle> {
-        State(self.state.load(Ordering::SeqCst)).handle()
+    pub(crate) fn state(&self) -> State {
+        State(self.state.load(Ordering::SeqCst))
     }
 
     /// Puts the entry in place.
@@ -119,12 +117,13 @@ impl<V> Slot<V> {
     /// # Safety
     ///
     /// The caller is pinned and loaded Live (or Built, of an entry that the index holds) while pinned;
-    /// or owns the slot, or retired its entry and has not yet put it into limbo; and it was filled.
+    /// or owns the slot, or retired its entry and has not yet put it into limbo; stays so while the reference is used; and
+    /// the slot was filled.
     #[inline]
-    pub(crate) unsafe fn key(&self) -> [u64; 3] {
+    pub(crate) unsafe fn key(&self) -> &[u64; 3] {
         // SAFETY: by the contract nobody writes the cell now (invariants 3 and 4), and it was written before the
         // state that the caller acquired.
-        self.key.with(|cell| unsafe { *cell })
+        self.key.with(|cell| unsafe { &*cell })
     }
 
     /// The value.

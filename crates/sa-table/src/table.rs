@@ -5,7 +5,7 @@ use core::fmt;
 use allocator_api2::alloc::{AllocError, Allocator, Global};
 
 use crate::epoch::Counter;
-use crate::handle::{MAX_CAPACITY, MAX_GENERATION};
+use crate::handle::{MAX_CAPACITY, MAX_GENERATION, MIN_GENERATION};
 use crate::index::SLOTS_PER_BUCKET;
 use crate::key::Hasher;
 use crate::progress::{GracePeriod, Progress};
@@ -25,7 +25,7 @@ pub struct Config {
     pub readers: u32,
     /// Seed of the hash; a random one where others choose keys.
     pub seed: u64,
-    /// The generation that all slots begin with, at most [`MAX_GENERATION`](crate::MAX_GENERATION). Handles of an earlier
+    /// The generation that all slots begin with, 1 to [`MAX_GENERATION`](crate::MAX_GENERATION). Handles of an earlier
     /// table (or another adapter's) are recognised if this one's generations do not meet that one's: pass a random
     /// number of 45 bits, or [`SaTable::next_generation`] of the table that this one follows.
     pub first_generation: usize,
@@ -34,7 +34,7 @@ pub struct Config {
 impl Config {
     /// A table with this many slots for this many processors, with fixed seed and first generation.
     pub const fn new(capacity: u32, readers: u32) -> Self {
-        Self { capacity, readers, seed: 0, first_generation: 0 }
+        Self { capacity, readers, seed: 0, first_generation: MIN_GENERATION }
     }
 }
 
@@ -82,7 +82,7 @@ impl<V, A: Allocator> SaTable<V, A> {
         let Config { capacity, readers, seed, first_generation } = config;
         if !(1..=MAX_CAPACITY).contains(&capacity)
             || !(1..=MAX_READERS).contains(&readers)
-            || first_generation > MAX_GENERATION
+            || !(MIN_GENERATION..=MAX_GENERATION).contains(&first_generation)
         {
             return Err(CreateError::Config);
         }

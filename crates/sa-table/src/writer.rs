@@ -3,7 +3,7 @@
 use core::fmt;
 use core::mem::ManuallyDrop;
 
-use crate::epoch::{self, Counter, Line};
+use crate::epoch::{self, Counter, Line, Parity};
 use crate::handle::{Handle, Phase, State};
 use crate::index::{Bucket, Commit, Home, LANES, MAX_CHAIN};
 use crate::key::{InboundKey, OUTBOUND};
@@ -126,12 +126,13 @@ impl<'t, V> Writer<'t, V> {
 
     /// Puts a Built entry into the index, unless its key is there. The caller is pinned.
     fn commit(&mut self, index: u32, words: &[u64; 3]) -> Result<(), Refusal> {
-        let (bucket, home) = self.core.home(words);
+        let home = self.core.home(words);
+        let bucket = home.bucket;
         let place = &self.core.slot(index).place;
         let mut lane = None;
         let mut commit = bucket.load();
         loop {
-            let refusal = match self.scan(bucket, home, commit, words) {
+            let refusal = match self.scan(home, commit, words) {
                 Scan::Found(handle) => Some(Refusal::Duplicate(handle)),
                 Scan::Absent { chained } if chained >= MAX_CHAIN => {
                     (lane.is_none() && commit.free_lane().is_none()).then_some(Refusal::Neighbourhood)
@@ -177,7 +178,8 @@ impl<'t, V> Writer<'t, V> {
     }
 
     /// Looks for a live entry with this key among those that `commit`, loaded while pinned, holds.
-    fn scan(&self, bucket: &Bucket, home: Home, commit: Commit, words: &[u64; 3]) -> Scan {
+    fn scan(&self, home: Home<'_>, commit: Commit, words: &[u64; 3]) -> Scan {
+        let bucket = home.bucket;
         let tagged = bucket.matches(home.tag);
         for lane in (0..LANES).filter(|&lane| commit.valid() >> lane & 1 != 0 && tagged.has(lane)) {
             if let Some(handle) = self.same(bucket.slot(lane), words) {
@@ -209,7 +211,7 @@ impl<'t, V> Writer<'t, V> {
         }
         // SAFETY: this thread is pinned, and the entry was in the index while it was: it is committed, so its writer will
         // not take it back, and it is not reclaimed before this thread unpins. It was filled before it was Built.
-        if unsafe { slot.key() } != *words {
+        if unsafe { slot.key() } != words {
             return None;
         }
         if state.is(Phase::Built) {
@@ -256,8 +258,8 @@ impl<'t, V> Writer<'t, V> {
             .ok()?;
         // SAFETY: this thread retired the entry, and has not put it into limbo.
         let words = unsafe { slot.key() };
-        if words != OUTBOUND {
-            let (bucket, _) = self.core.home(&words);
+        if *words != OUTBOUND {
+            let bucket = self.core.home(words).bucket;
             // Relaxed: nobody else changes what says that this is a lane; and of a node only the link changes.
             let place = slot.place.load(Ordering::Relaxed);
             if place & LANE == 0 {
@@ -310,7 +312,7 @@ impl<'t, V> Writer<'t, V> {
         }
     }
 
-    fn unpin(&mut self, parity: u32) {
+    fn unpin(&mut self, parity: Parity) {
         if epoch::unpin(self.line, parity) {
             self.progress |= self.core.drive();
         }
@@ -415,7 +417,7 @@ mod tests {
         let buckets = capacity.div_ceil(crate::index::SLOTS_PER_BUCKET);
         let neighbours: Vec<_> = (0..)
             .map(|spi| InboundKey::v4(spi, [192, 0, 2, 1], Protocol::Esp))
-            .filter(|key| Home::new(hasher.hash(&key.words()), buckets).bucket == 3)
+            .filter(|key| (u128::from(hasher.hash(&key.words())) * u128::from(buckets)) >> 64 == 3)
             .take(MAX_CHAIN as usize + 2)
             .collect();
         let (last, keys) = neighbours.split_last().unwrap();

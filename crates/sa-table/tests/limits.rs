@@ -118,10 +118,11 @@ fn sizes_out_of_range_are_refused() {
         let config = Config { first_generation, ..Config::new(capacity, readers) };
         SaTable::<u8>::try_new(config).map(|table| table.capacity())
     };
-    assert_eq!(create(0, 1, 0), Err(CreateError::Config));
-    assert_eq!(create(1, 0, 0), Err(CreateError::Config));
-    assert_eq!(create(MAX_CAPACITY + 1, 1, 0), Err(CreateError::Config));
-    assert_eq!(create(1, MAX_READERS + 1, 0), Err(CreateError::Config));
+    assert_eq!(create(0, 1, 1), Err(CreateError::Config));
+    assert_eq!(create(1, 0, 1), Err(CreateError::Config));
+    assert_eq!(create(MAX_CAPACITY + 1, 1, 1), Err(CreateError::Config));
+    assert_eq!(create(1, MAX_READERS + 1, 1), Err(CreateError::Config));
+    assert_eq!(create(1, 1, 0), Err(CreateError::Config));
     assert_eq!(create(1, 1, MAX_GENERATION + 1), Err(CreateError::Config));
     assert_eq!(create(1, MAX_READERS, MAX_GENERATION), Ok(1));
 }

@@ -59,7 +59,7 @@ proptest! {
         seed: u64,
         steps in prop::collection::vec(step(), 1..200),
     ) {
-        let config = Config { capacity, readers: lines, seed, first_generation: 0 };
+        let config = Config { capacity, readers: lines, seed, first_generation: 1 };
         let mut table: SaTable<Rc<u64>> = SaTable::try_new(config).unwrap();
         let mut model = Model::default();
         let mut serial = 0u64;

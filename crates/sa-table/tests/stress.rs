@@ -189,7 +189,7 @@ fn nothing_is_read_after_its_drop_and_every_request_completes_once() {
     while begin.elapsed() < Duration::from_secs(seconds) {
         let config = Config {
             seed: random.next(),
-            first_generation: random.below(1 << 20) as usize,
+            first_generation: 1 + random.below(1 << 20) as usize,
             ..Config::new(1 + random.below(80), 1 + random.below(4))
         };
         let mut driver = Driver {

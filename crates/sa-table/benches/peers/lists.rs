@@ -1,0 +1,64 @@
+//! What a list of deletions costs per node, and an insertion into the fullest table.
+
+use std::time::{Duration, Instant};
+
+use sa_table::{Config, MAX_CAPACITY, SaTable};
+
+use crate::measure::median;
+use crate::report::{Report, Section};
+use crate::tables::{Value, key, value};
+
+/// Measures both.
+pub(crate) fn run(rounds: usize, report: &mut Report) {
+    let table: SaTable<Value> = SaTable::try_new(Config::new(MAX_CAPACITY, 4)).unwrap();
+    let mut section =
+        Section::new("Deletion lists, each with its grace period; insertions before that", "ns per node");
+    for nodes in [1usize, 8, 64, 512, 4096, 65_536] {
+        let (mut inserts, mut deletes) = (vec![], vec![]);
+        // The rest of the table is full, so that all lists work in the same memory.
+        let mut writer = table.writer(0);
+        let rest: Vec<_> = (0..MAX_CAPACITY as usize - nodes)
+            .map(|n| writer.insert(Some(key(n as u64).inbound), value(1)).unwrap())
+            .collect();
+        let _ = writer.finish();
+        let begin = Instant::now();
+        while inserts.len() < rounds || begin.elapsed() < Duration::from_millis(50) && nodes < 4096 {
+            let start = Instant::now();
+            let mut writer = table.writer(0);
+            let list: Vec<_> = (0..nodes)
+                .map(|n| writer.insert(Some(key(1 << 32 | n as u64).inbound), value(1)).unwrap())
+                .collect();
+            let _ = writer.finish();
+            inserts.push(start.elapsed().as_nanos() as f64 / nodes as f64);
+
+            let start = Instant::now();
+            let mut writer = table.writer(0);
+            let mut grace = None;
+            for handle in &list {
+                grace = writer.retire(*handle).ok();
+            }
+            let _ = writer.finish();
+            let _ = table.try_reclaim();
+            assert!(table.is_over(grace.unwrap()));
+            deletes.push(start.elapsed().as_nanos() as f64 / nodes as f64);
+        }
+        section.add(nodes as u64, "insert", "sa-table", median(inserts), None);
+        section.add(nodes as u64, "delete", "sa-table", median(deletes), None);
+        let mut writer = table.writer(0);
+        for handle in rest {
+            let _ = writer.retire(handle);
+        }
+        let _ = writer.finish();
+        let _ = table.try_reclaim();
+    }
+    report.add(section);
+    let per_slot = |capacity| {
+        let table: SaTable<Value> = SaTable::try_new(Config::new(capacity, 4)).unwrap();
+        table.stats().bytes as f64 / f64::from(capacity)
+    };
+    report.note(format!(
+        "Memory: {:.2} bytes per slot at {MAX_CAPACITY}, of which the entry (key and value) has {}.",
+        per_slot(MAX_CAPACITY),
+        24 + size_of::<Value>(),
+    ));
+}

@@ -1,0 +1,38 @@
+//! Clocks and medians.
+
+use std::time::{Duration, Instant};
+
+/// How long this thread has had a processor; elsewhere than on Unix, how long the process exists.
+#[cfg(unix)]
+pub(crate) fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(result, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn thread_time() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
+
+/// Calls `body` for about `at_least` and gives the nanoseconds of thread time per unit, of which a call has
+/// `units`.
+pub(crate) fn per_unit(at_least: Duration, units: usize, mut body: impl FnMut() -> u64) -> f64 {
+    let wall = Instant::now();
+    let begin = thread_time();
+    let mut calls = 0u64;
+    while wall.elapsed() < at_least {
+        std::hint::black_box(body());
+        calls += 1;
+    }
+    (thread_time() - begin).as_nanos() as f64 / (calls * units as u64) as f64
+}
+
+/// The median; not a number if there is nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,176 @@
+//! Lookups and writers of all tables, in rounds.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::measure::{median, per_unit};
+use crate::report::{Report, Section};
+use crate::tables::{
+    BATCH, ByHandle, ByKey, Dash, Key, Papaya, Plain, SameHash, Scc, Slab, Table, WINDOW, key,
+};
+
+/// One turn of one table in one round.
+const TURN: Duration = Duration::from_millis(6);
+/// Lookups between two looks at the clock.
+const CHUNK: usize = 256 * BATCH;
+/// Where the keys of writers begin.
+const WRITERS: u64 = 1 << 40;
+
+/// A table and what is looked up in it.
+struct Subject<T: Table> {
+    table: T,
+    queries: Vec<T::Query>,
+}
+
+/// A subject of any type.
+trait Turn {
+    fn name(&self) -> &'static str;
+    fn shared(&self) -> bool;
+    /// Nanoseconds per lookup, of one thread with none, or with others; and pairs per second of the writer.
+    fn turn(&self, readers: usize, writer: bool) -> (f64, f64);
+    /// Nanoseconds per pair of one writer alone.
+    fn write(&self) -> f64;
+}
+
+impl<T: Table> Subject<T> {
+    fn boxed<'a>(keys: &[Key]) -> Box<dyn Turn + 'a>
+    where
+        T: 'a,
+    {
+        let (table, queries) = T::build(keys, 4 * WINDOW as usize);
+        // Uniformly random, the same for all tables; more than a branch predictor learns.
+        let mut x = 0x9e37_79b9_7f4a_7c15_u64;
+        let queries = (0..4 * CHUNK)
+            .map(|_| {
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+                queries[((x >> 32) as usize * queries.len()) >> 32]
+            })
+            .collect();
+        Box::new(Self { table, queries })
+    }
+
+    fn read(&self, cpu: u32) -> f64 {
+        let mut chunks = self.queries.chunks(CHUNK).cycle();
+        per_unit(TURN, CHUNK, || {
+            let chunk = chunks.next().unwrap_or_default();
+            chunk.chunks(BATCH).fold(0, |sum, batch| sum ^ self.table.batch(cpu, black_box(batch)))
+        })
+    }
+}
+
+impl<T: Table> Turn for Subject<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn shared(&self) -> bool {
+        T::SHARED
+    }
+
+    fn turn(&self, readers: usize, writer: bool) -> (f64, f64) {
+        if readers == 1 && !writer {
+            return (self.read(0), f64::NAN);
+        }
+        let stop = AtomicBool::new(false);
+        let barrier = Barrier::new(readers + usize::from(writer));
+        std::thread::scope(|scope| {
+            let (stop, barrier) = (&stop, &barrier);
+            let writer = writer.then(|| {
+                scope.spawn(move || {
+                    barrier.wait();
+                    let begin = Instant::now();
+                    let pairs = self.table.churn(3, WRITERS, &|| stop.load(Ordering::Relaxed));
+                    pairs as f64 / begin.elapsed().as_secs_f64()
+                })
+            });
+            let readers: Vec<_> = (0..readers as u32)
+                .map(|cpu| {
+                    scope.spawn(move || {
+                        barrier.wait();
+                        self.read(cpu)
+                    })
+                })
+                .collect();
+            let times: Vec<_> = readers.into_iter().map(|thread| thread.join().unwrap_or(f64::NAN)).collect();
+            stop.store(true, Ordering::Relaxed);
+            let rate = writer.map_or(f64::NAN, |thread| thread.join().unwrap_or(f64::NAN));
+            (times.iter().sum::<f64>() / times.len() as f64, rate)
+        })
+    }
+
+    fn write(&self) -> f64 {
+        let begin = Instant::now();
+        let pairs = self.table.churn(0, WRITERS, &|| begin.elapsed() > TURN);
+        begin.elapsed().as_nanos() as f64 / pairs as f64
+    }
+}
+
+fn by_handle(keys: &[Key]) -> Vec<Box<dyn Turn>> {
+    vec![Subject::<Slab>::boxed(keys), Subject::<ByHandle>::boxed(keys)]
+}
+
+fn by_key(keys: &[Key]) -> Vec<Box<dyn Turn>> {
+    vec![
+        Subject::<Plain<hashbrown::DefaultHashBuilder>>::boxed(keys),
+        Subject::<Plain<SameHash>>::boxed(keys),
+        Subject::<ByKey>::boxed(keys),
+        Subject::<Papaya>::boxed(keys),
+        Subject::<Scc>::boxed(keys),
+        Subject::<Dash>::boxed(keys),
+    ]
+}
+
+/// Measures everything.
+pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut writers =
+        Section::new("Add + delete pairs of one writer alone, with grace periods", "ns per pair");
+    for (title, build) in [
+        ("Lookup by handle", by_handle as fn(&[Key]) -> Vec<Box<dyn Turn>>),
+        ("Lookup by SPI, destination and protocol", by_key),
+    ] {
+        let mut section = Section::new(title, "ns per lookup");
+        for n in [128, 4096, 65_536 - 4 * WINDOW] {
+            let keys: Vec<_> = (0..n).map(key).collect();
+            let subjects = build(&keys);
+            for (readers, writer, what) in [
+                (1, false, "1 reader"),
+                (2, false, "2 readers"),
+                (1, true, "1 + writer"),
+                (2, true, "2 + writer"),
+            ] {
+                let mut times = vec![vec![]; subjects.len()];
+                let mut rates = vec![vec![]; subjects.len()];
+                for _ in 0..rounds {
+                    for (at, subject) in subjects.iter().enumerate() {
+                        // Those that nobody may write have the time of readers alone as their reference.
+                        let (time, rate) = subject.turn(readers, writer && subject.shared());
+                        times[at].push(time);
+                        rates[at].push(rate);
+                    }
+                }
+                for (subject, (times, rates)) in subjects.iter().zip(times.into_iter().zip(rates)) {
+                    section.add(n, what, subject.name(), median(times), writer.then(|| median(rates)));
+                }
+            }
+            if n == 4096 && !alone {
+                for subject in subjects.iter().filter(|subject| subject.shared()) {
+                    let times = (0..rounds).map(|_| subject.write()).collect();
+                    writers.add(n, title, subject.name(), median(times), None);
+                }
+            }
+        }
+        report.add(section);
+    }
+    report.add(writers);
+    report.note(format!(
+        "{processors} processors. Time that the thread had a processor, median of {rounds} rounds, of {} ms each, in \
+         which the tables take turns; batches of {BATCH}, uniformly random keys, values of {} bytes.",
+        TURN.as_millis(),
+        size_of::<crate::tables::Value>(),
+    ));
+}
