@@ -5,10 +5,11 @@
 //! - `install add <inf> <hardware ID>`: makes a root-enumerated device node and installs it with the INF.
 //! - `install remove <hardware ID>`: removes the nodes with that ID.
 //!
-//! Exit status: 0 if it was done, else the Windows error, or 87 (ERROR_INVALID_PARAMETER) for a wrong command line.
+//! Exit status: 0 if it was done, else the Windows error, or 87 (`ERROR_INVALID_PARAMETER`) for a wrong command line.
 #![no_std]
 #![no_main]
 #![cfg(windows)]
+#![allow(clippy::cast_possible_truncation, reason = "lengths of buffers in here, all below 64 KiB")]
 
 mod crt;
 
@@ -84,9 +85,9 @@ fn split(words: &mut [Text; 4]) -> usize {
         let unit = unsafe { *at };
         match (unit, length) {
             (0, _) => return word + usize::from(length > 0),
-            (0x20, 0) => {}
+            // Another blank, or a quotation mark.
+            (0x20, 0) | (0x22, _) => {}
             (0x20, _) => (word, length) = (word + 1, 0),
-            (0x22, _) => {} // a quotation mark
             _ => {
                 if let Some(slot) = words.get_mut(word).and_then(|text| text[..LONGEST - 1].get_mut(length)) {
                     *slot = unit;

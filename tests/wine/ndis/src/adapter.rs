@@ -1,5 +1,6 @@
 //! The life of one adapter, each step once: initialize, restart, a request, a send, pause, halt.
 
+use core::cell::Cell;
 use core::ptr;
 
 use ndis_sys::{
@@ -35,20 +36,27 @@ pub(crate) struct Adapter {
     /// The next device below ours.
     pub(crate) next: *mut DEVICE_OBJECT,
     /// The miniport's context, once its registration attributes are set.
-    pub(crate) context: NDIS_HANDLE,
+    pub(crate) context: Cell<NDIS_HANDLE>,
     /// From the general attributes; 0 before.
-    pub(crate) mtu: u32,
-    running: bool,
-    surprised: bool,
+    pub(crate) mtu: Cell<u32>,
+    running: Cell<bool>,
+    surprised: Cell<bool>,
 }
 
 impl Adapter {
     pub(crate) fn new(below: *mut DEVICE_OBJECT, next: *mut DEVICE_OBJECT) -> Self {
-        Self { below, next, context: ptr::null_mut(), mtu: 0, running: false, surprised: false }
+        Self {
+            below,
+            next,
+            context: Cell::new(ptr::null_mut()),
+            mtu: Cell::new(0),
+            running: Cell::new(false),
+            surprised: Cell::new(false),
+        }
     }
 
     /// Initializes and restarts the adapter, asks it something and lets it send. Whether it runs.
-    pub(crate) fn start(&mut self) -> bool {
+    pub(crate) fn start(&self) -> bool {
         let Some(miniport) = miniport::get() else { return false };
         let mut parameters = NDIS_MINIPORT_INIT_PARAMETERS::zeroed();
         parameters.Header = header(
@@ -57,7 +65,7 @@ impl Adapter {
             NDIS_SIZEOF_MINIPORT_INIT_PARAMETER_REVISION_1,
         );
         parameters.IfIndex = 7;
-        let this: NDIS_HANDLE = ptr::from_mut(self).cast();
+        let this: NDIS_HANDLE = ptr::from_ref(self).cast_mut().cast();
         // SAFETY: a registered miniport's handler; the adapter stays where it is until its device is deleted.
         let status = unsafe {
             miniport.handlers.InitializeHandlerEx.map_or(NDIS_STATUS_SUCCESS, |initialize| {
@@ -79,10 +87,10 @@ impl Adapter {
             miniport
                 .handlers
                 .RestartHandler
-                .map_or(NDIS_STATUS_SUCCESS, |restart| restart(self.context, &raw mut parameters))
+                .map_or(NDIS_STATUS_SUCCESS, |restart| restart(self.context.get(), &raw mut parameters))
         };
         report::line(format_args!("restart status={status:#010x}"));
-        self.running = true;
+        self.running.set(true);
         self.ask(&miniport);
         self.send(&miniport);
         true
@@ -108,7 +116,7 @@ impl Adapter {
             let status = miniport
                 .handlers
                 .OidRequestHandler
-                .map_or(NDIS_STATUS_SUCCESS, |handler| handler(self.context, &raw mut request));
+                .map_or(NDIS_STATUS_SUCCESS, |handler| handler(self.context.get(), &raw mut request));
             (status, request.DATA.QUERY_INFORMATION.BytesWritten)
         };
         report::line(format_args!("oid status={status:#010x} written={written} version={version:#010x}"));
@@ -135,7 +143,7 @@ impl Adapter {
             let list = NdisAllocateNetBufferAndNetBufferList(pool, 0, 0, mdl, 0, bytes);
             if let (Some(send), false) = (miniport.handlers.SendNetBufferListsHandler, list.is_null()) {
                 (*list).SourceHandle = ptr::from_ref(self).cast_mut().cast();
-                send(self.context, list, NDIS_DEFAULT_PORT_NUMBER, 0);
+                send(self.context.get(), list, NDIS_DEFAULT_PORT_NUMBER, 0);
                 NdisFreeNetBufferList(list);
             }
             NdisFreeMdl(mdl);
@@ -144,28 +152,28 @@ impl Adapter {
     }
 
     /// The device is gone, without a word before.
-    pub(crate) fn surprise(&mut self) {
+    pub(crate) fn surprise(&self) {
         report::line(format_args!("surprise-removal"));
-        self.surprised = true;
+        self.surprised.set(true);
         let Some(handler) = miniport::get().and_then(|it| it.handlers.DevicePnPEventNotifyHandler) else {
             return;
         };
-        if self.running {
+        if self.running.get() {
             let mut event = NET_DEVICE_PNP_EVENT::zeroed();
             event.Header = header(NDIS_OBJECT_TYPE_DEFAULT, 1, NDIS_SIZEOF_NET_DEVICE_PNP_EVENT_REVISION_1);
             event.DevicePnPEvent = NdisDevicePnPEventSurpriseRemoved;
             // SAFETY: the adapter is initialised.
-            unsafe { handler(self.context, &raw mut event) };
+            unsafe { handler(self.context.get(), &raw mut event) };
         }
     }
 
     /// Pauses and halts the adapter.
-    pub(crate) fn stop(&mut self) {
+    pub(crate) fn stop(&self) {
         let Some(miniport) = miniport::get() else { return };
-        if !self.running {
+        if !self.running.get() {
             return;
         }
-        self.running = false;
+        self.running.set(false);
         let mut parameters = NDIS_MINIPORT_PAUSE_PARAMETERS::zeroed();
         parameters.Header = header(
             NDIS_OBJECT_TYPE_DEFAULT,
@@ -178,25 +186,26 @@ impl Adapter {
             miniport
                 .handlers
                 .PauseHandler
-                .map_or(NDIS_STATUS_SUCCESS, |pause| pause(self.context, &raw mut parameters))
+                .map_or(NDIS_STATUS_SUCCESS, |pause| pause(self.context.get(), &raw mut parameters))
         };
         report::line(format_args!("pause status={status:#010x}"));
         if status == NDIS_STATUS_PENDING {
             // Nothing here can still be out that a pause would have to wait for: a finding of its own.
             return report::line(format_args!("halt not-called"));
         }
-        let action = if self.surprised { NdisHaltDeviceSurpriseRemoved } else { NdisHaltDeviceDisabled };
+        let action =
+            if self.surprised.get() { NdisHaltDeviceSurpriseRemoved } else { NdisHaltDeviceDisabled };
         if let Some(halt) = miniport.handlers.HaltHandlerEx {
             // SAFETY: the adapter is paused.
-            unsafe { halt(self.context, action) };
+            unsafe { halt(self.context.get(), action) };
         }
         let left = memory::left();
         report::line(format_args!(
             "halt action={action} pools={} lists={} mdls={}",
             left.pools, left.lists, left.mdls
         ));
-        self.context = ptr::null_mut();
-        self.mtu = 0;
+        self.context.set(ptr::null_mut());
+        self.mtu.set(0);
     }
 }
 
@@ -233,7 +242,7 @@ unsafe extern "win64" fn NdisMIndicateReceiveNetBufferLists(
 ) {
     report::line(format_args!("receive count={count}"));
     // SAFETY: the handle is an adapter's.
-    let context = unsafe { (*handle.cast::<Adapter>()).context };
+    let context = unsafe { (*handle.cast::<Adapter>()).context.get() };
     let handler = miniport::get().and_then(|miniport| miniport.handlers.ReturnNetBufferListsHandler);
     if let (Some(handler), 0) = (handler, flags & NDIS_RECEIVE_FLAGS_RESOURCES) {
         // SAFETY: the chain as it was indicated.

@@ -21,7 +21,7 @@ unsafe extern "win64" fn NdisMSetMiniportAttributes(
 ) -> NDIS_STATUS {
     // SAFETY: the handle is the one of MiniportInitializeEx, an adapter; each kind starts with a header, which says which
     // member of the union it is.
-    let (adapter, attributes) = unsafe { (&mut *handle.cast::<Adapter>(), &*attributes) };
+    let (adapter, attributes) = unsafe { (&*handle.cast::<Adapter>(), &*attributes) };
     // SAFETY: as above.
     let header = unsafe { attributes.Header };
     let kind = match header.Type {
@@ -34,14 +34,14 @@ unsafe extern "win64" fn NdisMSetMiniportAttributes(
         "attributes kind={kind} type={:#x} revision={} size={}",
         header.Type, header.Revision, header.Size
     ));
-    match (header.Type, adapter.context.is_null(), adapter.mtu) {
+    match (header.Type, adapter.context.get().is_null(), adapter.mtu.get()) {
         (NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES, true, 0) => {
             // SAFETY: of that type.
             let registration = unsafe { attributes.RegistrationAttributes };
-            adapter.context = registration.MiniportAdapterContext;
+            adapter.context.set(registration.MiniportAdapterContext);
             report::line(format_args!(
                 "registration context={} flags={:#x} interface={}",
-                if adapter.context.is_null() { "null" } else { "set" },
+                if adapter.context.get().is_null() { "null" } else { "set" },
                 registration.AttributeFlags,
                 registration.InterfaceType
             ));
@@ -49,7 +49,7 @@ unsafe extern "win64" fn NdisMSetMiniportAttributes(
         (NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES, false, 0) => {
             // SAFETY: of that type.
             let general = unsafe { &attributes.GeneralAttributes };
-            adapter.mtu = general.MtuSize;
+            adapter.mtu.set(general.MtuSize);
             let length = usize::from(general.MacAddressLength).min(general.CurrentMacAddress.len());
             report::line(format_args!(
                 "general medium={} physical={} mtu={} mac={} iftype={} oids={} pm={}",

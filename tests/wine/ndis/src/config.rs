@@ -180,7 +180,7 @@ fn integer(key: HANDLE, name: &[u16]) -> Option<u32> {
         )
     };
     // SAFETY: aligned, and all zero is a value of it too.
-    let header = unsafe { &*value.0.as_ptr().cast::<KEY_VALUE_PARTIAL_INFORMATION>() };
+    let header = unsafe { &*(&raw const value).cast::<KEY_VALUE_PARTIAL_INFORMATION>() };
     if status != 0 || header.Type != REG_SZ {
         return None;
     }

@@ -70,21 +70,19 @@ unsafe extern "system" fn add_device(driver: *const DRIVER_OBJECT, below: *const
 
 unsafe extern "system" fn plug_and_play(device: *const DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the device is one of `add_device`'s; Wine sends its requests one after the other.
-    let adapter = unsafe { &mut *(*device).DeviceExtension.cast::<Adapter>() };
+    let adapter = unsafe { &*(*device).DeviceExtension.cast::<Adapter>() };
     // SAFETY: the request is ours until it is passed on or completed.
     let minor = unsafe { u32::from((*current(irp)).MinorFunction) };
     match minor {
         // On Windows the bus starts first. Here it has nothing to start, and once it has completed the request, our own
         // failure could no longer be told.
-        IRP_MN_START_DEVICE => {
-            if !adapter.start() {
-                // SAFETY: the request is ours, and completed once.
-                unsafe {
-                    (*irp).IoStatus.Anonymous.Status = STATUS_UNSUCCESSFUL;
-                    IofCompleteRequest(irp, IO_NO_INCREMENT as i8);
-                }
-                return STATUS_UNSUCCESSFUL;
+        IRP_MN_START_DEVICE if !adapter.start() => {
+            // SAFETY: the request is ours, and completed once.
+            unsafe {
+                (*irp).IoStatus.Anonymous.Status = STATUS_UNSUCCESSFUL;
+                IofCompleteRequest(irp, IO_NO_INCREMENT as i8);
             }
+            return STATUS_UNSUCCESSFUL;
         }
         IRP_MN_SURPRISE_REMOVAL => adapter.surprise(),
         IRP_MN_REMOVE_DEVICE => adapter.stop(),

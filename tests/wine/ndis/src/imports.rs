@@ -71,21 +71,21 @@ unsafe extern "win64" fn remove_queue_dpc(_: *mut KDPC) -> BOOLEAN {
 
 unsafe extern "system" fn loaded(_: *const UNICODE_STRING, _: HANDLE, image: *const IMAGE_INFO) {
     // SAFETY: Wine passes the description of an image that it has mapped and whose imports it has resolved.
-    unsafe { look_through((*image).ImageBase.cast()) };
+    unsafe { look_through((*image).ImageBase) };
 }
 
 /// # Safety
 /// `base` is an image as the loader left it.
-unsafe fn look_through(base: *mut u8) {
+unsafe fn look_through(base: *mut c_void) {
     // SAFETY: the loader has checked headers and import tables, has written all the tables, and nothing runs in the image yet.
     unsafe {
         let dos = base.cast::<IMAGE_DOS_HEADER>();
-        let nt = base.add(usize::try_from((*dos).e_lfanew).unwrap_or(0)).cast::<IMAGE_NT_HEADERS64>();
+        let nt = base.byte_add(usize::try_from((*dos).e_lfanew).unwrap_or(0)).cast::<IMAGE_NT_HEADERS64>();
         let directory = (*nt).OptionalHeader.DataDirectory[usize::from(IMAGE_DIRECTORY_ENTRY_IMPORT)];
         if directory.VirtualAddress == 0 {
             return;
         }
-        let at = |rva: u32| base.add(rva as usize);
+        let at = |rva: u32| base.byte_add(rva as usize);
         let size = (*nt).OptionalHeader.SizeOfImage;
         report::line(format_args!(
             "image entry={:#x} size={size:#x}",
@@ -99,7 +99,7 @@ unsafe fn look_through(base: *mut u8) {
             while *name != 0 {
                 if *name & IMAGE_ORDINAL_FLAG64 == 0 {
                     // The name comes after a 16-bit hint.
-                    let function = CStr::from_ptr(base.add(*name as usize + 2).cast::<c_char>());
+                    let function = CStr::from_ptr(base.byte_add(*name as usize + 2).cast::<c_char>());
                     resolve(module, function, slot);
                 } else {
                     report::line(format_args!("import module={} found=ordinal", shown(module)));

@@ -18,6 +18,7 @@
 #![no_std]
 #![cfg(windows)]
 #![allow(non_snake_case, non_upper_case_globals, reason = "the WDK's names")]
+#![allow(clippy::cast_possible_truncation, reason = "sizes of structures and frames, all below 64 KiB")]
 #![allow(clippy::doc_markdown, reason = "NDIS's words are not Rust items")]
 
 mod adapter;
