@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::conformance;
 use crate::demo::{self, AlgorithmChoice, Observer, Options, Section, show};
 use crate::{faults, fuzz};
 use crate::source::DriverSource;
@@ -34,6 +35,14 @@ enum Command {
     ///
     /// Exit status: 0 if everything held, 1 if something did not, 2 if it could not be tried.
     Demo(Demo),
+    /// Puts any NDIS 6 Ethernet miniport through the conformance suite
+    ///
+    /// Each case runs on a machine of its own, names the page of the Windows driver documentation that it checks, and
+    /// fails also when the driver breaks a rule on the way or leaves something behind. Cases for what the driver does
+    /// not claim do not apply.
+    ///
+    /// Exit status: 0 if all cases that apply passed, 1 if one failed, 2 if none could be tried.
+    Conformance(conformance::Arguments),
     /// Makes every call that can fail on Windows fail, one call stack at a time
     ///
     /// Each life of the driver (start, requests, reset, power, traffic under ESP and without, end) has one distinct
@@ -82,6 +91,7 @@ struct Demo {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(arguments) => run_demo(arguments),
+        Command::Conformance(arguments) => verdict(conformance::command(&arguments, say)),
         Command::Faults(arguments) => verdict(faults::command(&arguments, say)),
         Command::Fuzz(arguments) => verdict(fuzz::command(&arguments, say)),
     }

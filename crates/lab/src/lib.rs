@@ -1,6 +1,7 @@
 //! What the lab's command line does, as functions that tests can call.
 //!
 //! - [`cli`]: arguments, exit status, and what is shown on a terminal
+//! - [`conformance`]: `lab conformance`, the lab's suite on a driver
 //! - [`input`]: captures and the judgement of their packets
 //! - [`demo`]: `lab demo`, step by step
 //! - [`faults`]: `lab faults`, fault injection
@@ -11,6 +12,7 @@
 #![allow(clippy::doc_markdown)] // ADD_SA, IPsecOV2 and hundreds like them are names, not code
 
 pub mod cli;
+pub mod conformance;
 pub mod demo;
 pub mod faults;
 pub mod fuzz;
