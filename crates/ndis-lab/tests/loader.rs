@@ -209,6 +209,32 @@ fn all_missing_imports_are_named_at_once() {
 }
 
 #[test]
+fn a_file_that_ends_early_is_refused_at_every_length() {
+    let image = make(&Recipe::default());
+    Image::load(&image, resolve).expect("the whole image");
+    for len in 0..image.len() {
+        assert!(Image::load(&image[..len], resolve).is_err(), "{len} of {} bytes", image.len());
+    }
+}
+
+#[test]
+fn a_checksum_that_does_not_fit_is_refused() {
+    let mut image = make(&Recipe::default());
+    let nt_headers = u32::from_le_bytes(image[0x3c..0x40].try_into().unwrap()) as usize;
+    let field = nt_headers + 88; // IMAGE_NT_HEADERS64.OptionalHeader.CheckSum
+    let mut with = |sum: u32| {
+        image[field..field + 4].copy_from_slice(&sum.to_le_bytes());
+        Image::load(&image, resolve)
+    };
+    assert!(with(0).is_ok(), "0 stands for none");
+    let Err(LoadError::Checksum { stored: 1, computed }) = with(1) else { panic!("1 is no checksum") };
+    assert!(with(computed).is_ok(), "the one it names is right");
+    let last = image.len() - 1;
+    image[last] ^= 1;
+    assert!(matches!(Image::load(&image, resolve), Err(LoadError::Checksum { .. })));
+}
+
+#[test]
 fn no_truncation_and_no_changed_header_byte_panics() {
     let bytes = make(&Recipe::default());
     for length in 0..bytes.len() {

@@ -5,6 +5,8 @@
 //! both writable and executable. What the image does once its code runs is another matter: the lab
 //! runs it in its own process.
 
+mod checksum;
+
 use std::ops::Range;
 
 use object::LittleEndian as LE;
@@ -34,6 +36,14 @@ pub enum LoadError {
     /// A structure of the image lies outside of it or contradicts another one.
     #[error("damaged image: {0}")]
     Damaged(String),
+    /// The file's checksum is not the one in its header: Windows loads no such driver.
+    #[error("damaged image: its checksum is {computed:#010x}, its header says {stored:#010x}")]
+    Checksum {
+        /// What the header says; 0 would mean that there is none.
+        stored: u32,
+        /// What the bytes give.
+        computed: u32,
+    },
     /// The image was built for another processor.
     #[error("wrong machine {0:#06x}: this lab runs x64 images (0x8664)")]
     WrongMachine(u16),
@@ -206,7 +216,12 @@ impl Image {
         if size == 0 || header_len > size {
             return Err(damaged("headers end after the image"));
         }
-        let sections = sections(&file, header_len, size)?;
+        let sections = sections(&file, header_len, size, bytes.len())?;
+        let stored = optional.check_sum.get(LE);
+        let computed = checksum::of(bytes, checksum::offset(file.dos_header().nt_headers_offset()));
+        if stored != 0 && stored != computed {
+            return Err(LoadError::Checksum { stored, computed });
+        }
 
         let mut memory = region::alloc(size as usize, Protection::READ_WRITE)?;
         let base = memory.as_ptr::<u8>() as u64;
@@ -351,7 +366,12 @@ fn refuse(bytes: &[u8], error: &object::Error) -> LoadError {
     }
 }
 
-fn sections(file: &PeFile64<'_>, header_len: u32, size: u32) -> Result<Vec<Section>, LoadError> {
+fn sections(
+    file: &PeFile64<'_>,
+    header_len: u32,
+    size: u32,
+    file_len: usize,
+) -> Result<Vec<Section>, LoadError> {
     let mut sections: Vec<Section> = Vec::new();
     let mut floor = header_len.next_multiple_of(PAGE);
     for header in file.section_table().iter() {
@@ -365,6 +385,14 @@ fn sections(file: &PeFile64<'_>, header_len: u32, size: u32) -> Result<Vec<Secti
         let Some(end) = end.filter(|_| start >= floor && start.is_multiple_of(PAGE)) else {
             return Err(damaged(format_args!("section {name} is out of order or outside of the image")));
         };
+        // Also where more lies in the file than is mapped: a file that ends early has been cut.
+        let (from, raw) = (header.pointer_to_raw_data.get(LE), header.size_of_raw_data.get(LE));
+        let raw_end = u64::from(from) + u64::from(raw);
+        if raw != 0 && raw_end > file_len as u64 {
+            return Err(damaged(format_args!(
+                "section {name} ends at byte {raw_end}, the file at {file_len}"
+            )));
+        }
         floor = end.checked_next_multiple_of(PAGE).ok_or_else(|| damaged("section end"))?;
         let flags = header.characteristics.get(LE);
         let section = Section {
