@@ -24,4 +24,5 @@ pub mod aead;
 pub mod algorithm;
 pub mod checksum;
 pub mod esp;
+mod stack;
 pub mod wire;

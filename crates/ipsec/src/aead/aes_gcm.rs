@@ -19,7 +19,8 @@ type Gcm<Aes> = aes_gcm::AesGcm<Aes, U12>;
 /// used is decided at run time. With AES-NI a packet reads the discriminant and the round keys after it (176,
 /// 208 or 240 bytes), and the 32 bytes of the hash key after the schedule's room.
 ///
-/// Dropping it wipes the key.
+/// Dropping it wipes the key where it lies. Making one by `From` leaves copies on the stack;
+/// [`EspSa::new_in`](crate::esp::EspSa::new_in) does not.
 pub struct AesGcm(ManuallyDrop<Key>);
 
 enum Key {

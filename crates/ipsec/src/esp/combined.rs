@@ -10,6 +10,10 @@ use super::{
 };
 use crate::aead::{Aead, AesGcm, NONCE_LEN, Nonce, TAG_LEN};
 use crate::algorithm::{Algorithm, KeyLengthError, SALT_LEN, split_key_material};
+use crate::stack;
+
+#[cfg(all(test, target_os = "linux"))]
+mod stack_tests;
 
 /// Bytes of the IV in the packet (RFC 4106 §3.1).
 pub const IV_LEN: usize = 8;
@@ -42,8 +46,8 @@ impl EspSa {
     /// Expands `key_material`, which is key ‖ salt ([`Algorithm::key_material_len`] bytes), for the SA `spi`,
     /// the SPI as a number (not as stored on the wire).
     ///
-    /// The SA is 1 KiB; [`EspSa::new_in`] writes it where it shall lie. Either takes some 4 KiB of stack, most of it in
-    /// the AES crate's key expansion, and leaves pieces of the schedule there.
+    /// The SA is 1 KiB, and returned by value: every place it is moved through keeps a copy of the key. Where that
+    /// matters, use [`EspSa::new_in`].
     ///
     /// # Errors
     /// [`KeyLengthError`] when the material has another length.
@@ -54,11 +58,29 @@ impl EspSa {
 
     /// As [`EspSa::new`], in `slot`. On failure nothing is written.
     ///
+    /// Neither the key nor anything expanded from it stays on the stack: the part that key set-up used is overwritten.
+    /// With that it takes up to 7 KiB of stack in an optimised build, in frames smaller than a page.
+    ///
     /// Whoever owns `slot` drops the SA: a `MaybeUninit` does not, and the key would stay.
     ///
     /// # Errors
     /// [`KeyLengthError`] when the material has another length.
+    // Not inlined: a frame that it shared with its caller could be larger than the page.
+    #[inline(never)]
     pub fn new_in<'a>(
+        slot: &'a mut MaybeUninit<Self>,
+        algorithm: Algorithm,
+        spi: u32,
+        key_material: &[u8],
+    ) -> Result<&'a mut Self, KeyLengthError> {
+        let sa = Self::set_up(slot, algorithm, spi, key_material);
+        stack::wipe();
+        sa
+    }
+
+    /// [`EspSa::new_in`], which leaves the key on the stack; but in no frame above its own.
+    #[inline(never)]
+    fn set_up<'a>(
         slot: &'a mut MaybeUninit<Self>,
         algorithm: Algorithm,
         spi: u32,
