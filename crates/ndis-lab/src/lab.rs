@@ -33,6 +33,7 @@ impl Default for LabBuilder {
                 processors: 8,
                 ndis_version: NEWEST_NDIS,
                 timeout: Duration::from_secs(10),
+                guard: false,
             },
         }
     }
@@ -59,6 +60,17 @@ impl LabBuilder {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
+        self
+    }
+
+    /// Gives each pool block, packet structure and OID request pages of its own, between pages that
+    /// nobody may touch, and takes the pages away when the driver gives it back. Reads and writes of
+    /// freed or completed memory and of what lies behind a block then stop the machine at the
+    /// instruction, with the rule's name; so do touches of paged pool at DISPATCH_LEVEL. Off unless set,
+    /// since it costs some microseconds a block; Linux only.
+    #[must_use]
+    pub fn guard_pages(mut self, on: bool) -> Self {
+        self.options.guard = on;
         self
     }
 

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::adapter::AdapterId;
 use crate::bytes::first_other;
+use crate::machine::guard::{Guarded, What};
 use crate::machine::{AddressMap, HandleKind, Machine, Origin};
 use crate::rules;
 
@@ -27,6 +28,8 @@ const QUARANTINE: usize = 512;
 pub(crate) struct Memory {
     start: NonNull<u8>,
     layout: Layout,
+    /// The pages that hold it, if it has some of its own.
+    pages: Option<Guarded>,
 }
 
 // SAFETY: the memory belongs to its record alone; addresses are not tied to a thread.
@@ -39,7 +42,31 @@ impl Memory {
         let layout = Layout::from_size_align(size.max(16), 16).ok()?;
         // SAFETY: the layout's size is not zero.
         let start = NonNull::new(unsafe { alloc::alloc_zeroed(layout) })?;
-        Some(Self { start, layout })
+        Some(Self { start, layout, pages: None })
+    }
+
+    /// As [`Memory::zeroed`], with pages of its own on a machine that guards them; `what` names it.
+    pub(crate) fn guarded(machine: &Machine, size: usize, what: &'static str) -> Option<Self> {
+        let pages = if machine.options.guard { Guarded::new(size) } else { None };
+        let Some(pages) = pages else { return Self::zeroed(size) };
+        let layout = Layout::from_size_align(size.max(16), 16).ok()?;
+        let address = pages.start() + pages.bytes() - layout.size().next_multiple_of(16);
+        pages.name(What::Structure(what, address, size));
+        Some(Self { start: NonNull::new(address as *mut u8)?, layout, pages: Some(pages) })
+    }
+
+    /// Keeps everyone from touching it for now, if it has pages of its own.
+    pub(crate) fn close(&self, rule: &'static rules::Rule) {
+        if let Some(pages) = &self.pages {
+            pages.close(rule);
+        }
+    }
+
+    /// Undoes [`Memory::close`].
+    pub(crate) fn open(&self) {
+        if let Some(pages) = &self.pages {
+            pages.open();
+        }
     }
 
     pub(crate) fn address(&self) -> usize {
@@ -52,12 +79,21 @@ impl Memory {
         unsafe { self.start.as_ptr().add(offset).cast() }
     }
 
-    pub(crate) fn poison(&self) {
+    /// Nobody has any business with it from now on; a touch breaks `rule`.
+    pub(crate) fn poison(&self, rule: &'static rules::Rule) {
+        if let Some(pages) = &self.pages {
+            pages.retire(rule);
+            return;
+        }
         // SAFETY: the whole of the allocation, which nobody reads any more.
         unsafe { std::ptr::write_bytes(self.start.as_ptr(), FREED, self.layout.size()) };
     }
 
     pub(crate) fn intact(&self) -> bool {
+        if self.pages.is_some() {
+            // A touch would have trapped.
+            return true;
+        }
         // SAFETY: the allocation is initialised: zeroed when made, poisoned when freed.
         let bytes = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) };
         first_other(bytes, FREED).is_none()
@@ -66,6 +102,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        if self.pages.is_some() {
+            return;
+        }
         // SAFETY: allocated with this layout in `zeroed`, freed once, here.
         unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) };
     }
@@ -254,7 +293,7 @@ impl Packets {
 
 /// Puts memory into quarantine; gives back what leaves it.
 fn retire(tables: &mut Tables, memory: Memory, what: &'static str) -> Option<(Memory, &'static str)> {
-    memory.poison();
+    memory.poison(rules::NBL_USE_AFTER_FREE);
     tables.quarantine.push_back((memory, what));
     if tables.quarantine.len() > QUARANTINE { tables.quarantine.pop_front() } else { None }
 }
@@ -341,7 +380,10 @@ impl Machine {
         let buffer_size = if data.is_some() { size_of::<NET_BUFFER>() } else { 0 };
         let context_bytes =
             if context == 0 { 0 } else { size_of::<NET_BUFFER_LIST_CONTEXT>() + usize::from(context) };
-        let Some(memory) = Memory::zeroed(list_size + buffer_size + context_bytes) else { return null };
+        let Some(memory) = Memory::guarded(self, list_size + buffer_size + context_bytes, "NET_BUFFER_LIST")
+        else {
+            return null;
+        };
         let list: *mut NET_BUFFER_LIST = memory.at(0);
         let buffer: *mut NET_BUFFER = if data.is_some() { memory.at(list_size) } else { null.cast() };
         // SAFETY: all of it lies in the zeroed memory that was just made, at the offsets above.
@@ -394,7 +436,7 @@ impl Machine {
         let mut attached = None;
         let mut chain = chain;
         if chain.is_null() && data_size > 0 {
-            let memory = Memory::zeroed(data_size as usize).ok_or(())?;
+            let memory = Memory::guarded(self, data_size as usize, "data of a NET_BUFFER").ok_or(())?;
             chain = self.allocate_mdl(memory.address(), data_size, "NDIS", true);
             if chain.is_null() {
                 return Err(());
@@ -477,7 +519,7 @@ impl Machine {
         if self.fault(size_of::<NET_BUFFER>(), 0) {
             return null;
         }
-        let Some(memory) = Memory::zeroed(size_of::<NET_BUFFER>()) else { return null };
+        let Some(memory) = Memory::guarded(self, size_of::<NET_BUFFER>(), "NET_BUFFER") else { return null };
         let buffer: *mut NET_BUFFER = memory.at(0);
         // SAFETY: the buffer is our zeroed memory; the driver vouches for the chain.
         let Ok(data) =
@@ -530,7 +572,9 @@ impl Machine {
         if mapped {
             self.check_range(address, length as usize);
         }
-        let Some(memory) = Memory::zeroed(mdl_bytes(address, length)) else { return std::ptr::null_mut() };
+        let Some(memory) = Memory::guarded(self, mdl_bytes(address, length), "MDL") else {
+            return std::ptr::null_mut();
+        };
         let mdl: *mut MDL = memory.at(0);
         // SAFETY: the memory holds an MDL.
         unsafe { write_mdl(mdl, address, length, mapped) };

@@ -40,6 +40,7 @@ rules! {
     // IRQL
     IRQL_FUNCTION = "irql-function", "A function is called only at an IRQL that it allows.", "managing-hardware-priorities";
     IRQL_PAGED = "irql-paged", "Paged memory is not allocated or freed at DISPATCH_LEVEL.", "nf-wdm-exallocatepool2";
+    IRQL_PAGED_ACCESS = "irql-paged-access", "Paged pool is not touched at DISPATCH_LEVEL.", "managing-hardware-priorities";
     IRQL_CHANGED = "irql-changed", "A handler returns at the IRQL at which it was called.", "managing-hardware-priorities";
     IRQL_LOWERED = "irql-lowered", "KeRaiseIrql does not lower the IRQL, nor KeLowerIrql raise it.", "nf-wdm-kelowerirql";
     IRQL_WAIT = "irql-wait", "A thread does not wait at DISPATCH_LEVEL.", "nf-wdm-kewaitforsingleobject";
@@ -51,6 +52,7 @@ rules! {
     LOCK_ORDER = "lock-order", "A spin lock is released with the IRQL that its acquisition gave.", "nf-wdm-kereleasespinlock";
     LOCK_HELD_ON_RETURN = "lock-held-on-return", "A handler holds no spin lock when it returns.", "introduction-to-spin-locks";
     LOCK_HELD_IN_CALL = "lock-held-in-call", "No spin lock is held while packets or completions are handed to NDIS.", "nf-ndis-ndismindicatereceivenetbufferlists";
+    LOCK_CYCLE = "lock-cycle", "Locks that are held together are taken in the same order everywhere.", "introduction-to-spin-locks";
     LOCK_NOT_ALLOCATED = "lock-not-allocated", "An NDIS spin lock is initialised before it is used.", "nf-ndis-ndisallocatespinlock";
 
     // Pool
@@ -60,8 +62,8 @@ rules! {
     POOL_WRONG_TAG = "pool-wrong-tag", "A block is freed with the tag of its allocation.", "nf-wdm-exfreepoolwithtag";
     POOL_DOUBLE_FREE = "pool-double-free", "A block is freed once.", "nf-wdm-exfreepoolwithtag";
     POOL_UNKNOWN_FREE = "pool-unknown-free", "Only the start of a live pool block is freed.", "nf-wdm-exfreepoolwithtag";
-    POOL_OVERRUN = "pool-overrun", "Nothing is written before or behind a pool block.", "special-pool";
-    POOL_USE_AFTER_FREE = "pool-use-after-free", "Nothing is written to a freed block.", "special-pool";
+    POOL_OVERRUN = "pool-overrun", "Nothing before or behind a pool block is touched.", "special-pool";
+    POOL_USE_AFTER_FREE = "pool-use-after-free", "A freed block is neither written nor read.", "special-pool";
     POOL_WRONG_LENGTH = "pool-wrong-length", "NdisFreeMemory gets the length of the allocation.", "nf-ndis-ndisfreememory";
     POOL_IN_USE = "pool-in-use", "A block that holds a queued DPC, a set timer or a held lock is not freed.", "nf-wdm-exfreepoolwithtag";
 
@@ -108,6 +110,7 @@ rules! {
     OID_OVERRUN = "oid-overrun", "Nothing is written outside of the information buffer, nor behind BytesWritten.", "nc-ndis-miniport_oid_request";
     OID_FAILED_WRITE = "oid-failed-write", "A query that fails leaves its buffer alone.", "nc-ndis-miniport_oid_request";
     OID_SET_WRITE = "oid-set-write", "A set leaves its buffer alone.", "nc-ndis-miniport_oid_request";
+    OID_TOUCHED = "oid-touched", "A completed OID request and its buffer are not touched.", "nf-ndis-ndismoidrequestcomplete";
     OID_REQUEST_CHANGED = "oid-request-changed", "The fields of a request that belong to NDIS are left alone.", "ns-oidrequest-ndis_oid_request";
 
     // Sends
@@ -119,12 +122,14 @@ rules! {
     SEND_OOB_CHANGED = "send-oob-changed", "Out-of-band data is as it was given when a send completes.", "nc-ndis-miniport_send_net_buffer_lists";
     SEND_PAYLOAD_CHANGED = "send-payload-changed", "The bytes of a sender are not written.", "nc-ndis-miniport_send_net_buffer_lists";
     SEND_NOT_COMPLETED = "send-not-completed", "Every NET_BUFFER_LIST given to MiniportSendNetBufferLists is completed.", "nc-ndis-miniport_send_net_buffer_lists";
+    SEND_TOUCHED = "send-touched", "A completed NET_BUFFER_LIST, with its buffers, MDLs and data, is not touched.", "nf-ndis-ndismsendnetbufferlistscomplete";
     SEND_FLAGS = "send-flags", "Completion flags hold no unknown bit.", "nf-ndis-ndismsendnetbufferlistscomplete";
 
     // Receives
     NBL_UNKNOWN = "nbl-unknown", "A NET_BUFFER_LIST comes from a pool and was not freed.", "ns-nbl-net_buffer_list";
     NBL_POOL = "nbl-pool", "Pools are created with valid parameters and freed when they are empty.", "nf-nblapi-ndisallocatenetbufferlistpool";
     NBL_DOUBLE_FREE = "nbl-double-free", "A NET_BUFFER_LIST, NET_BUFFER or MDL is freed once, by the function that belongs to its allocation.", "nf-nblapi-ndisfreenetbufferlist";
+    NBL_USE_AFTER_FREE = "nbl-use-after-free", "A NET_BUFFER_LIST, NET_BUFFER or MDL is not touched after it was freed.", "nf-nblapi-ndisfreenetbufferlist";
     NBL_IN_USE = "nbl-in-use", "What was indicated and not returned is neither freed nor indicated again.", "nf-ndis-ndismindicatereceivenetbufferlists";
     MDL_CHAIN = "mdl-chain", "DataOffset, CurrentMdl, CurrentMdlOffset and DataLength describe bytes of the MDL chain.", "net-buffer-structure";
     MDL_MEMORY = "mdl-memory", "An MDL describes non-paged memory that is still allocated.", "nf-ndis-ndisallocatemdl";

@@ -52,8 +52,12 @@ fn live(lab: &Lab, defect: Defect) -> Result<(), LabError> {
 }
 
 fn caught(defect: Defect, rule: &'static Rule) {
-    let lab = lab();
-    let result = live(&lab, defect);
+    caught_in(&lab(), defect, rule);
+}
+
+/// The defect is caught on this machine, by this rule.
+fn caught_in(lab: &Lab, defect: Defect, rule: &'static Rule) {
+    let result = live(lab, defect);
     let found = lab.violations();
     let ids: Vec<_> = found.iter().map(|violation| violation.rule.id).collect();
     assert!(ids.contains(&rule.id), "{defect:?} was not caught by {rule}; {result:?}, {found:#?}");
@@ -81,6 +85,60 @@ fn drivers_of_later_versions_are_judged_by_theirs() {
         // An older system refuses it.
         let older = Lab::builder().ndis_version(0x0006_0000 | (minor - 1)).build();
         assert!(matches!(load(&older, version), Err(LabError::DriverEntry(_))), "6.{minor}");
+    }
+}
+
+/// A machine on which every block has pages of its own.
+#[cfg(target_os = "linux")]
+fn guarded() -> Lab {
+    Lab::builder().timeout(Duration::from_millis(300)).guard_pages(true).build()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_good_miniport_is_clean_between_guard_pages() {
+    let lab = guarded();
+    live(&lab, Defect::None).unwrap();
+    lab.assert_clean();
+    assert!(lab.census().is_empty(), "{}", lab.census());
+}
+
+/// Guard pages catch what touches them at once, by name, and it stops the machine.
+#[cfg(target_os = "linux")]
+#[test]
+fn touches_of_memory_that_is_not_the_drivers_are_named() {
+    for (defect, rule, code) in [
+        (Defect::UseAfterFree, rules::POOL_USE_AFTER_FREE, 0xcc),
+        (Defect::PoolReadAfterFree, rules::POOL_USE_AFTER_FREE, 0xcc),
+        (Defect::PoolOverrunFar, rules::POOL_OVERRUN, 0xcd),
+        (Defect::PagedAtDispatch, rules::IRQL_PAGED_ACCESS, 0xd1),
+        (Defect::OidTouchedAfterCompletion, rules::OID_TOUCHED, 0xcc),
+        (Defect::OidBufferTouchedAfterCompletion, rules::OID_TOUCHED, 0xcc),
+        (Defect::SendTouchedAfterCompletion, rules::SEND_TOUCHED, 0xcc),
+        (Defect::SendDataTouchedAfterCompletion, rules::SEND_TOUCHED, 0xcc),
+        (Defect::ListTouchedAfterFree, rules::NBL_USE_AFTER_FREE, 0xcc),
+    ] {
+        let lab = guarded();
+        caught_in(&lab, defect, rule);
+        let bugcheck = lab.bugcheck().unwrap_or_else(|| panic!("{defect:?} did not stop the machine"));
+        assert_eq!(bugcheck.code, code, "{defect:?}: {bugcheck}");
+    }
+}
+
+/// What was caught without guard pages is caught with them.
+#[cfg(target_os = "linux")]
+#[test]
+fn guard_pages_hide_nothing() {
+    for (defect, rule) in [
+        (Defect::PoolOverrun, rules::POOL_OVERRUN),
+        (Defect::WrongPoolTag, rules::POOL_WRONG_TAG),
+        (Defect::DoubleFree, rules::POOL_DOUBLE_FREE),
+        (Defect::CompleteSendTwice, rules::SEND_COMPLETED_TWICE),
+        (Defect::OidCompletedTwice, rules::OID_NOT_PENDING),
+        (Defect::OidOverrun, rules::OID_OVERRUN),
+        (Defect::ChangeSentData, rules::SEND_PAYLOAD_CHANGED),
+    ] {
+        caught_in(&guarded(), defect, rule);
     }
 }
 
@@ -129,6 +187,14 @@ mutants! {
     characteristics_of_a_later_version: FutureCharacteristics => REGISTER_CHARACTERISTICS;
     a_version_that_does_not_exist: FutureVersion => REGISTER_CHARACTERISTICS;
     a_pause_completed_twice: PauseTwice => STATE_COMPLETION;
+    locks_in_two_orders: LockOrder => LOCK_CYCLE;
+    a_wait_at_dispatch: WaitAtDispatch => IRQL_WAIT;
+    a_queued_lock_held_on_return: QueuedLockHeld => LOCK_HELD_ON_RETURN;
+    a_reader_lock_held_on_return: RwLockHeld => LOCK_HELD_ON_RETURN;
+    a_completed_send_written: SendTouchedAfterCompletion => SEND_TOUCHED;
+    the_data_of_a_completed_send_written: SendDataTouchedAfterCompletion => SEND_TOUCHED;
+    an_ended_request_written: OidTouchedAfterEnd => OID_TOUCHED;
+    a_send_completed_as_pending: SendStatus => SEND_STATUS;
     a_missing_handler: MissingHandler => REGISTER_HANDLERS;
     no_deregistration: NoDeregister => REGISTER_ONCE;
     a_failure_without_deregistration: FailWithoutDeregister => REGISTER_STATUS;

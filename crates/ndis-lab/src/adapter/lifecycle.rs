@@ -156,6 +156,8 @@ impl Adapter {
     fn check_left(&self, rule: &'static Rule) {
         self.machine.sweep_pool();
         self.machine.sweep_packets();
+        self.core.sweep_oids(&self.machine);
+        self.core.sweep_sends(&self.machine);
         if self.machine.work.any_of(self.core.id) || self.machine.dpcs.any_of(self.core.id) {
             self.violate(rules::HALT_WAITS, "a DPC, timer or work item still waits or runs");
         }

@@ -1,6 +1,6 @@
 //! OID requests, regular and direct: delivery, completion, cancellation, and what NDIS answers itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,6 +24,8 @@ use crate::rules;
 /// Bytes of guard on each side of an information buffer.
 const GUARD: usize = 64;
 const GUARD_BYTE: u8 = 0xa7;
+/// How many ended requests are kept, so that a late touch or completion is recognised.
+const KEPT: usize = 64;
 /// How a query's buffer looks before the driver writes it.
 const UNWRITTEN: u8 = 0xcd;
 
@@ -227,13 +229,15 @@ const REMEMBERED: &[NDIS_OID] = &[
 struct Record {
     direct: bool,
     phase: Phase,
+    /// The request and its buffer; closed from the completion until the sender looks.
+    memory: [Option<Arc<Memory>>; 2],
 }
 
 #[derive(Default)]
 pub(crate) struct Oids {
     records: Mutex<AddressMap<Record>>,
     /// Completed requests whose memory is still kept, so that a second completion is recognised.
-    done: Mutex<std::collections::VecDeque<Memory>>,
+    done: Mutex<VecDeque<[Option<Arc<Memory>>; 2]>>,
     /// The bytes of successful sets of the [`REMEMBERED`] identifiers.
     set: Mutex<BTreeMap<NDIS_OID, Vec<u8>>>,
     /// Whether a regular request is with the driver: they come one at a time.
@@ -255,8 +259,8 @@ impl Oids {
 pub struct PendingOid {
     adapter: Adapter,
     request: Oid,
-    memory: Option<Memory>,
-    buffer: Option<Memory>,
+    memory: Option<Arc<Memory>>,
+    buffer: Option<Arc<Memory>>,
     before: Vec<u8>,
     address: usize,
     pended: bool,
@@ -320,7 +324,8 @@ impl Adapter {
         if !pending.request.direct {
             pending.take_turn()?;
         }
-        let record = Record { direct: pending.request.direct, phase: Phase::InHandler };
+        let memory = [pending.memory.clone(), pending.buffer.clone()];
+        let record = Record { direct: pending.request.direct, phase: Phase::InHandler, memory };
         self.core.oids.records.lock().insert(pending.address, record);
         let irql = if pending.request.direct && pending.request.at_dispatch { DISPATCH } else { PASSIVE };
         let args = [self.core.context() as u64, pending.address as u64, 0, 0];
@@ -335,14 +340,17 @@ impl Adapter {
 impl PendingOid {
     fn build(adapter: &Adapter, request: Oid) -> Result<Self, LabError> {
         let no_memory = LabError::Invalid("the host has no memory left");
-        let memory = Memory::zeroed(size_of::<NDIS_OID_REQUEST>()).ok_or(no_memory)?;
+        let machine = &adapter.machine;
+        let memory =
+            Memory::guarded(machine, size_of::<NDIS_OID_REQUEST>(), "NDIS_OID_REQUEST").ok_or(no_memory)?;
         let length = request.raw.as_ref().map_or(request.input.len().max(request.output), |raw| raw.length);
         let bytes = u32::try_from(length).map_err(|_| LabError::Invalid("the buffer is too long"))?;
         let (buffer, start) = if let Some(raw) = &request.raw {
             (None, raw.address)
         } else {
             let total = length + 2 * GUARD + 8;
-            let buffer = Memory::zeroed(total).ok_or(LabError::Invalid("the host has no memory left"))?;
+            let buffer = Memory::guarded(machine, total, "buffer of an OID request")
+                .ok_or(LabError::Invalid("the host has no memory left"))?;
             let start = buffer.address() + GUARD + request.misalign;
             // SAFETY: all of it lies within the buffer that was just made.
             unsafe {
@@ -416,8 +424,8 @@ impl PendingOid {
             adapter: adapter.clone(),
             address: memory.address(),
             request,
-            memory: Some(memory),
-            buffer,
+            memory: Some(Arc::new(memory)),
+            buffer: buffer.map(Arc::new),
             before,
             pended: false,
             turn: false,
@@ -520,19 +528,21 @@ impl PendingOid {
             self.violate(rules::OID_TIMEOUT, "it is neither completed nor ended by its cancellation");
             return Err(LabError::Timeout(name));
         };
+        let kept = [self.memory.take(), self.buffer.clone()];
+        kept.iter().flatten().for_each(|memory| memory.open());
         let outcome = self.outcome(status);
         if outcome.is_success() && self.request.kind == OidKind::Set && !self.request.direct {
             self.adapter.core.remember_set(self.request.oid, &self.request.input);
         }
         self.end_turn();
         self.adapter.core.oids.records.lock().remove(&self.address);
-        if let Some(memory) = self.memory.take() {
-            let mut done = self.adapter.core.oids.done.lock();
-            done.push_back(memory);
-            if done.len() > 64 {
-                done.pop_front();
-            }
-        }
+        // From here on the driver has no business with them.
+        kept.iter().flatten().for_each(|memory| memory.poison(rules::OID_TOUCHED));
+        let mut done = self.adapter.core.oids.done.lock();
+        done.push_back(kept);
+        let old = if done.len() > KEPT { done.pop_front() } else { None };
+        drop(done);
+        self.adapter.core.check_retired_oids(&self.adapter.machine, old);
         Ok(outcome)
     }
 
@@ -664,6 +674,8 @@ impl Drop for PendingOid {
             return;
         }
         if self.is_done() {
+            // Nobody looks at it; the next owner of its pages may.
+            self.memory.iter().chain(&self.buffer).for_each(|memory| memory.open());
             self.end_turn();
             self.adapter.core.oids.records.lock().remove(&self.address);
             return;
@@ -757,6 +769,23 @@ impl Adapter {
 }
 
 impl AdapterCore {
+    /// Looks whether requests were written after they had ended.
+    fn check_retired_oids(&self, machine: &Machine, old: impl IntoIterator<Item = [Option<Arc<Memory>>; 2]>) {
+        for memory in old.into_iter().flatten().flatten().filter(|memory| !memory.intact()) {
+            machine.violate_for(
+                self,
+                rules::OID_TOUCHED,
+                format!("request or buffer at {:#x} was written after its completion", memory.address()),
+            );
+        }
+    }
+
+    /// As above, for all that are still kept.
+    pub(crate) fn sweep_oids(&self, machine: &Machine) {
+        let old = std::mem::take(&mut *self.oids.done.lock());
+        self.check_retired_oids(machine, old);
+    }
+
     /// A set succeeded: NDIS keeps what it will be asked for, and the power state.
     fn remember_set(&self, oid: NDIS_OID, bytes: &[u8]) {
         if REMEMBERED.contains(&oid) {
@@ -799,7 +828,12 @@ impl Machine {
         let mut records = adapter.oids.records.lock();
         let Some(record) = records.get_mut(&address) else {
             drop(records);
-            let done = adapter.oids.done.lock().iter().any(|memory| memory.address() == address);
+            let done = adapter
+                .oids
+                .done
+                .lock()
+                .iter()
+                .any(|[request, _]| request.as_ref().is_some_and(|memory| memory.address() == address));
             let (rule, what) = if done {
                 (rules::OID_COMPLETED_TWICE, "was completed before")
             } else {
@@ -813,6 +847,7 @@ impl Machine {
         if !again {
             record.phase =
                 if record.phase == Phase::InHandler { Phase::Early(status) } else { Phase::Done(status) };
+            record.memory.iter().flatten().for_each(|memory| memory.close(rules::OID_TOUCHED));
         }
         drop(records);
         if again {

@@ -292,12 +292,15 @@ impl std::fmt::Debug for Sent {
     }
 }
 
-fn build(nbl: &SendNbl, source: usize) -> Result<Built, LabError> {
-    let memory = |size| Memory::zeroed(size).ok_or(LabError::Invalid("the host has no memory left"));
-    let list = memory(size_of::<NET_BUFFER_LIST>())?;
+fn memory(machine: &Machine, size: usize, what: &'static str) -> Result<Memory, LabError> {
+    Memory::guarded(machine, size, what).ok_or(LabError::Invalid("the host has no memory left"))
+}
+
+fn build(machine: &Machine, nbl: &SendNbl, source: usize) -> Result<Built, LabError> {
+    let list = memory(machine, size_of::<NET_BUFFER_LIST>(), "NET_BUFFER_LIST to send")?;
     let mut frames = Vec::with_capacity(nbl.frames.len());
     for frame in &nbl.frames {
-        frames.push(build_frame(frame)?);
+        frames.push(build_frame(machine, frame)?);
     }
     let raw = list.at::<NET_BUFFER_LIST>(0);
     // SAFETY: zeroed memory of the right sizes, not shared with anyone yet.
@@ -318,11 +321,10 @@ fn build(nbl: &SendNbl, source: usize) -> Result<Built, LabError> {
     Ok(Built { list, frames, large_send: nbl.oob[TcpLargeSendNetBufferListInfo as usize] != 0 })
 }
 
-fn build_frame(frame: &SendFrame) -> Result<BuiltFrame, LabError> {
-    let memory = |size| Memory::zeroed(size).ok_or(LabError::Invalid("the host has no memory left"));
+fn build_frame(machine: &Machine, frame: &SendFrame) -> Result<BuiltFrame, LabError> {
     let total = frame.data_offset + frame.bytes.len() + frame.tail;
     let misalign = frame.misalign % 16;
-    let data = memory(total + misalign)?;
+    let data = memory(machine, total + misalign, "data to send")?;
     let start = data.address() + misalign;
     let mut original = vec![FILL; total];
     original[frame.data_offset..frame.data_offset + frame.bytes.len()].copy_from_slice(&frame.bytes);
@@ -342,7 +344,7 @@ fn build_frame(frame: &SendFrame) -> Result<BuiltFrame, LabError> {
     let mut address = start;
     for length in lengths {
         let bytes = u32::try_from(length).map_err(|_| LabError::Invalid("the frame is too long"))?;
-        let mdl = memory(packet::mdl_bytes(address, bytes))?;
+        let mdl = memory(machine, packet::mdl_bytes(address, bytes), "MDL to send")?;
         // SAFETY: the memory holds an MDL with its pages.
         unsafe {
             packet::write_mdl(mdl.at(0), address, bytes, !frame.unmapped);
@@ -356,7 +358,7 @@ fn build_frame(frame: &SendFrame) -> Result<BuiltFrame, LabError> {
         mdls.push((mdl, address));
         address += length;
     }
-    let buffer = memory(size_of::<NET_BUFFER>())?;
+    let buffer = memory(machine, size_of::<NET_BUFFER>(), "NET_BUFFER to send")?;
     let raw = buffer.at::<NET_BUFFER>(0);
     let number = |value: usize| u32::try_from(value).map_err(|_| LabError::Invalid("the frame is too long"));
     // SAFETY: zeroed memory of the right sizes, not shared with anyone yet.
@@ -396,7 +398,10 @@ impl Adapter {
         if lists.is_empty() || lists.iter().any(|nbl| nbl.frames.is_empty()) {
             return Err(LabError::Invalid("a chain has a list, a list has a frame"));
         }
-        let built = lists.iter().map(|nbl| build(nbl, self.core.handle)).collect::<Result<Vec<_>, _>>()?;
+        let built = lists
+            .iter()
+            .map(|nbl| build(&self.machine, nbl, self.core.handle))
+            .collect::<Result<Vec<_>, _>>()?;
         let batch = Arc::new(Batch {
             outcomes: Mutex::new(vec![None; lists.len()]),
             returned: AtomicBool::new(false),
@@ -497,23 +502,46 @@ fn is_send_status(status: i32) -> bool {
 }
 
 /// Keeps a completed list for a while, poisoned.
-fn retire_send(adapter: &AdapterCore, built: Built) {
+fn retire_send(machine: &Machine, adapter: &AdapterCore, built: Built) {
     let mut mdls = adapter.sends.mdls.lock();
     for (mdl, _) in built.frames.iter().flat_map(|frame| &frame.mdls) {
         mdls.remove(&mdl.address());
     }
     drop(mdls);
     // From here on the driver has no business with it.
-    built.list.poison();
+    built.list.poison(rules::SEND_TOUCHED);
     for frame in &built.frames {
-        frame.buffer.poison();
-        frame.data.poison();
-        frame.mdls.iter().for_each(|(mdl, _)| mdl.poison());
+        frame.buffer.poison(rules::SEND_TOUCHED);
+        frame.data.poison(rules::SEND_TOUCHED);
+        frame.mdls.iter().for_each(|(mdl, _)| mdl.poison(rules::SEND_TOUCHED));
     }
     let mut kept = adapter.sends.kept.lock();
     kept.push_back(built);
-    if kept.len() > KEPT {
-        kept.pop_front();
+    let old = if kept.len() > KEPT { kept.pop_front() } else { None };
+    drop(kept);
+    check_retired(machine, adapter, old);
+}
+
+/// Looks whether completed lists were written.
+fn check_retired(machine: &Machine, adapter: &AdapterCore, old: impl IntoIterator<Item = Built>) {
+    for built in old {
+        let frames = built.frames.iter().flat_map(|frame| {
+            let mdls = frame.mdls.iter().map(|(mdl, _)| ("MDL", mdl));
+            mdls.chain([("NET_BUFFER", &frame.buffer), ("data", &frame.data)])
+        });
+        let touched = frames.chain([("NET_BUFFER_LIST", &built.list)]).find(|(_, memory)| !memory.intact());
+        if let Some((what, memory)) = touched {
+            let text = format!("the {what} at {:#x} was written after its completion", memory.address());
+            machine.violate_for(adapter, rules::SEND_TOUCHED, text);
+        }
+    }
+}
+
+impl AdapterCore {
+    /// Looks at all completed lists that are kept.
+    pub(crate) fn sweep_sends(&self, machine: &Machine) {
+        let old = std::mem::take(&mut *self.sends.kept.lock());
+        check_retired(machine, self, old);
     }
 }
 
@@ -561,7 +589,7 @@ impl Machine {
             if let Some(outcome) = record.batch.outcomes.lock().get_mut(record.index) {
                 *outcome = Some(SendOutcome { status, oob });
             }
-            retire_send(adapter, record.built);
+            retire_send(self, adapter, record.built);
             list = next;
         }
         self.notify();

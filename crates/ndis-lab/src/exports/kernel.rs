@@ -80,7 +80,8 @@ exports! { TABLE in "ntoskrnl.exe" {
         call.lower(new)
     }
 
-    ANY fn KeInitializeSpinLock(_, lock: *mut KSPIN_LOCK) {
+    ANY fn KeInitializeSpinLock(call, lock: *mut KSPIN_LOCK) {
+        call.locks.order.forget(&(lock as usize..lock as usize + 1));
         // SAFETY: the caller owns the lock, which nobody uses yet.
         unsafe { lock.write(0) };
         Ok(())

@@ -45,7 +45,8 @@ fn wait_event(machine: &Machine, event: *mut NDIS_EVENT, milliseconds: UINT) -> 
 }
 
 exports! { TABLE in "ndis.sys" {
-    ANY fn NdisAllocateSpinLock(_, lock: *mut NDIS_SPIN_LOCK) {
+    ANY fn NdisAllocateSpinLock(call, lock: *mut NDIS_SPIN_LOCK) {
+        call.locks.order.forget(&(lock as usize..lock as usize + 1));
         // SAFETY: the caller owns the lock, which nobody uses yet.
         unsafe { lock.write(NDIS_SPIN_LOCK { SpinLock: 0, OldIrql: NO_IRQL }) };
         Ok(())
@@ -159,7 +160,7 @@ exports! { TABLE in "ndis.sys" {
         call.cancel_timer(timer as usize).map(u8::from)
     }
 
-    PASSIVE_ONLY fn NdisFreeTimerObject(call, timer: NDIS_HANDLE) {
+    UP_TO_DISPATCH fn NdisFreeTimerObject(call, timer: NDIS_HANDLE) {
         call.free_timer(timer as usize)
     }
 

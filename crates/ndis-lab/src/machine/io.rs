@@ -52,10 +52,8 @@ pub(crate) mod device_object {
     pub(crate) const ATTACHED_DEVICE: usize = 24;
     pub(crate) const FLAGS: usize = 48;
     pub(crate) const CHARACTERISTICS: usize = 52;
-    pub(crate) const DEVICE_EXTENSION: usize = 64;
     pub(crate) const DEVICE_TYPE: usize = 72;
     pub(crate) const STACK_SIZE: usize = 76;
-    pub(crate) const RESERVED: usize = 320;
 }
 
 /// `FILE_OBJECT`.
@@ -373,7 +371,7 @@ impl Machine {
         }
         let output = if status >= 0 { buffers.result(information.min(request.output)) } else { Vec::new() };
         if live.done.is_none() {
-            live.memory.poison();
+            live.memory.poison(rules::IRP_COMPLETION);
         }
         let mut retired = self.io.retired.lock();
         retired.push_back(live.memory);
@@ -415,7 +413,7 @@ impl Machine {
         record.done = Some((status, information));
         record.pending = control & stack::PENDING_RETURNED != 0;
         // From here on the driver has no business with it.
-        record.memory.poison();
+        record.memory.poison(rules::IRP_COMPLETION);
         drop(live);
         if status == STATUS_PENDING || status == -1 {
             self.violate(rules::IRP_COMPLETION, format!("completed with {:#x}", status.cast_unsigned()));
@@ -502,10 +500,8 @@ mod tests {
                 ("AttachedDevice", d::ATTACHED_DEVICE),
                 ("Flags", d::FLAGS),
                 ("Characteristics", d::CHARACTERISTICS),
-                ("DeviceExtension", d::DEVICE_EXTENSION),
                 ("DeviceType", d::DEVICE_TYPE),
                 ("StackSize", d::STACK_SIZE),
-                ("Reserved", d::RESERVED),
             ],
         );
         check(

@@ -17,6 +17,7 @@ const NOT_OWNED: u32 = 0x10;
 #[derive(Default)]
 pub(crate) struct Locks {
     pub(crate) rw: Mutex<AddressMap<RwLock>>,
+    pub(crate) order: super::lock_order::Order,
 }
 
 /// The state of an `NDIS_RW_LOCK_EX`.
@@ -103,6 +104,7 @@ impl Machine {
             }
             self.raise(old.max(DISPATCH));
         }
+        self.note_lock_order(address, kind);
         let lock = word(address);
         let mut rounds = 0_u32;
         // Acquire: what the last holder wrote is ours to read.
@@ -174,6 +176,7 @@ impl Machine {
             }
             self.raise(old.max(DISPATCH));
         }
+        self.note_lock_order(address, kind);
         let lock = ex_word(address);
         let mut rounds = 0_u32;
         loop {
@@ -271,6 +274,7 @@ impl Machine {
         let kind = "NDIS_RW_LOCK_EX";
         let old = thread::irql();
         self.raise(old.max(DISPATCH));
+        self.note_lock_order(handle, kind);
         let mut rounds = 0;
         loop {
             let mut locks = self.locks.rw.lock();

@@ -21,8 +21,10 @@ pub(crate) mod dispatcher;
 pub(crate) mod dpc;
 #[cfg(target_os = "linux")]
 mod emulate;
+pub(crate) mod guard;
 pub(crate) mod io;
 pub(crate) mod lock;
+mod lock_order;
 pub(crate) mod ob;
 pub(crate) mod pool;
 pub(crate) mod processor_block;
@@ -134,6 +136,8 @@ pub(crate) struct Options {
     pub(crate) processors: u32,
     pub(crate) ndis_version: u32,
     pub(crate) timeout: Duration,
+    /// Each pool block and structure has pages of its own.
+    pub(crate) guard: bool,
 }
 
 pub(crate) struct Machine {
@@ -154,6 +158,8 @@ pub(crate) struct Machine {
     pub(crate) users: user::Users,
     /// System threads that run: (object, driver).
     pub(crate) threads: Mutex<Vec<(usize, u32)>>,
+    /// A thread is on its way to return receives.
+    pub(crate) returning: AtomicBool,
     pub(crate) objects: Mutex<crate::objects::Objects>,
     pub(crate) adapters: RwLock<AddressMap<Arc<AdapterCore>>>,
     violations: Mutex<Vec<Violation>>,
@@ -171,6 +177,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(options: Options) -> Arc<Self> {
+        guard::prepare();
         #[cfg(target_os = "linux")]
         trap::install();
         Arc::new_cyclic(|this| Self {
@@ -189,6 +196,7 @@ impl Machine {
             resources: resource::Resources::default(),
             users: user::Users::default(),
             threads: Mutex::default(),
+            returning: AtomicBool::new(false),
             objects: Mutex::default(),
             adapters: RwLock::default(),
             violations: Mutex::default(),

@@ -223,7 +223,7 @@ impl Tables {
             return Gone::Close(address, file);
         }
         if let Some(object) = self.objects.remove(&address) {
-            object.memory.poison();
+            object.memory.poison(crate::rules::OBJECT_REFERENCE);
             self.retired.push_back(object.memory);
             if self.retired.len() > QUARANTINE {
                 self.retired.pop_front();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::guard::{Guarded, What};
 use super::{DISPATCH, Machine, Origin, Stopped, thread};
 use crate::bytes::first_other;
 use crate::rules;
@@ -67,11 +68,17 @@ impl std::fmt::Display for PoolBlock {
     }
 }
 
+/// Where the memory of a block comes from.
+enum Raw {
+    Heap(NonNull<u8>, Layout),
+    /// Pages of its own.
+    Pages(Guarded),
+}
+
 /// The memory behind a block.
 struct Block {
     info: PoolBlock,
-    raw: NonNull<u8>,
-    layout: Layout,
+    raw: Raw,
 }
 
 // SAFETY: a block is memory that the table alone owns; addresses are not tied to a thread.
@@ -80,10 +87,13 @@ unsafe impl Send for Block {}
 impl Block {
     /// Canary bytes before and behind the block: (address, length).
     fn fences(&self) -> [(usize, usize); 2] {
-        let raw = self.raw.as_ptr() as usize;
+        let (raw, total) = match &self.raw {
+            Raw::Heap(raw, layout) => (raw.as_ptr() as usize, layout.size()),
+            Raw::Pages(pages) => (pages.start(), pages.bytes()),
+        };
         let end = self.info.address + self.info.size;
         let front = (self.info.address - raw).min(64);
-        [(self.info.address - front, front), (end, (raw + self.layout.size() - end).min(64))]
+        [(self.info.address - front, front), (end, (raw + total - end).min(64))]
     }
 
     /// The first fence byte that is no canary, as a distance from the block's start.
@@ -104,6 +114,10 @@ impl Block {
 
     /// The first byte that changed since the block was freed.
     fn touched(&self) -> Option<usize> {
+        if matches!(self.raw, Raw::Pages(_)) {
+            // A touch would have trapped.
+            return None;
+        }
         // SAFETY: the block is in quarantine: its allocation is still ours.
         let bytes = unsafe { std::slice::from_raw_parts(self.info.address as *const u8, self.info.size) };
         first_other(bytes, FREED)
@@ -112,8 +126,10 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout in `allocate`, freed once, here.
-        unsafe { alloc::dealloc(self.raw.as_ptr(), self.layout) };
+        if let Raw::Heap(raw, layout) = &self.raw {
+            // SAFETY: allocated with this layout in `allocate`, freed once, here.
+            unsafe { alloc::dealloc(raw.as_ptr(), *layout) };
+        }
     }
 }
 
@@ -207,17 +223,30 @@ impl Machine {
         let mut blocks = self.pool.blocks.lock();
         blocks.allocations += 1;
         let odd = blocks.allocations & 1 == 1;
-        let Some((layout, start)) = place(size, odd) else { return std::ptr::null_mut() };
-        // SAFETY: the layout's size is not zero: it holds canaries at least.
-        let Some(raw) = NonNull::new(unsafe { alloc::alloc(layout) }) else { return std::ptr::null_mut() };
-        let address = raw.as_ptr() as usize + start;
+        let pages = if self.options.guard { Guarded::new(size) } else { None };
+        let (raw, address) = if let Some(pages) = pages {
+            // Small blocks end where their page does, as far as their alignment lets them.
+            let room = if size >= PAGE { pages.bytes() } else { size.max(1).next_multiple_of(16) };
+            let address = pages.start() + pages.bytes() - room;
+            (Raw::Pages(pages), address)
+        } else {
+            let Some((layout, start)) = place(size, odd) else { return std::ptr::null_mut() };
+            // SAFETY: the layout's size is not zero: it holds canaries at least.
+            let Some(raw) = NonNull::new(unsafe { alloc::alloc(layout) }) else {
+                return std::ptr::null_mut();
+            };
+            (Raw::Heap(raw, layout), raw.as_ptr() as usize + start)
+        };
         let info = PoolBlock { address, size, tag, kind, origin };
-        let block = Block { info, raw, layout };
+        let block = Block { info, raw };
         for (fence, len) in block.fences() {
             // SAFETY: fences lie within the allocation that was just made.
             unsafe { std::ptr::write_bytes(fence as *mut u8, CANARY, len) };
         }
         block.fill(if zero { 0 } else { FRESH });
+        if let Raw::Pages(pages) = &block.raw {
+            pages.name(What::Pool(block.info.clone()));
+        }
         blocks.live.insert(address, block);
         address as *mut u8
     }
@@ -253,6 +282,7 @@ impl Machine {
                 format!("ERESOURCE {resource:#x} was not deleted and lies in {}", block.info),
             );
         }
+        self.locks.order.forget(&range);
         let lock = thread::with(|t| t.held.borrow().iter().find(|l| range.contains(&l.address)).copied());
         if let Some(lock) = lock {
             self.violate(
@@ -265,7 +295,10 @@ impl Machine {
             // SAFETY: the block was taken out of the table, so the bytes are ours alone.
             hook(&block.info, unsafe { std::slice::from_raw_parts(address as *const u8, block.info.size) });
         }
-        block.fill(FREED);
+        match &block.raw {
+            Raw::Heap(..) => block.fill(FREED),
+            Raw::Pages(pages) => pages.retire(rules::POOL_USE_AFTER_FREE),
+        }
         let mut evicted = Vec::new();
         let mut blocks = self.pool.blocks.lock();
         blocks.quarantined += block.info.size;
@@ -329,6 +362,7 @@ mod tests {
             processors: 2,
             ndis_version: 0x0006_0050,
             timeout: std::time::Duration::from_secs(1),
+            guard: false,
         })
     }
 

@@ -219,6 +219,9 @@ impl Machine {
                 thread.processor.set(Some(processor));
                 thread.last.set(processor);
                 processor_block::set_processor(processor);
+                if self.options.guard {
+                    super::guard::page_out();
+                }
             }
             thread.irql.set(irql);
             old

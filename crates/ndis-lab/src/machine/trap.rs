@@ -13,6 +13,7 @@ use std::sync::Once;
 use libc::{SA_NODEFER, SA_ONSTACK, SA_SIGINFO, c_int, c_void, sigaction, siginfo_t, ucontext_t};
 
 use super::{Machine, emulate, switch, thread};
+use crate::rules;
 
 /// What bugchecks Windows for each signal: (signal, code).
 const SIGNALS: [(c_int, u32); 4] = [
@@ -54,6 +55,16 @@ pub(crate) fn install() {
 
 #[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, clippy::cast_possible_truncation)] // addresses, and register numbers from libc
 extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let memory = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
+    let works =
+        thread::try_with(|thread| (thread.machine().is_some(), thread.function().is_some(), thread.irql()));
+    if let Some((_, lab, irql)) = works.filter(|(for_driver, ..)| memory && *for_driver) {
+        // SAFETY: the kernel passes the siginfo of this trap.
+        let address = unsafe { (*info).si_addr() as usize };
+        if super::guard::repair(address, irql, lab) {
+            return;
+        }
+    }
     let driver = thread::try_with(|thread| {
         let in_driver = thread.machine().is_some() && thread.function().is_none();
         (in_driver && !thread.frame().is_null()).then(|| thread.frame())
@@ -163,6 +174,14 @@ extern "sysv64" fn landed(signal: c_int, address: usize, at: usize) -> ! {
             _ => SIGNALS.iter().find(|(known, _)| *known == signal).map_or(0x1e, |(_, code)| *code),
         };
         let place = machine.place(at);
+        let memory = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
+        let code = match super::guard::explain(address).filter(|_| memory) {
+            Some((rule, text)) => {
+                machine.violate(rule, format!("{text}; by {place}"));
+                special_code(rule)
+            }
+            None => code,
+        };
         let what = match signal {
             libc::SIGSEGV | libc::SIGBUS => format!("access to {address:#x} by {place}"),
             FAST_FAIL => format!("fast-fail {address:#x} at {place}"),
@@ -175,6 +194,20 @@ extern "sysv64" fn landed(signal: c_int, address: usize, at: usize) -> ! {
     // SAFETY: the innermost frame of this thread; this function owns nothing any more, and between
     // here and there lie frames of the driver only.
     unsafe { switch::leave(frame) }
+}
+
+/// What bugchecks Windows with special pool when a driver breaks this rule by a touch.
+fn special_code(rule: &crate::rules::Rule) -> u32 {
+    if rule == rules::IRQL_PAGED_ACCESS {
+        // DRIVER_IRQL_NOT_LESS_OR_EQUAL
+        0xd1
+    } else if rule == rules::POOL_OVERRUN {
+        // PAGE_FAULT_BEYOND_END_OF_ALLOCATION
+        0xcd
+    } else {
+        // PAGE_FAULT_IN_FREED_SPECIAL_POOL
+        0xcc
+    }
 }
 
 impl Machine {

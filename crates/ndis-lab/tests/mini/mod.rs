@@ -76,6 +76,21 @@ pub(crate) enum Defect {
     Ndis685,
     FutureCharacteristics,
     FutureVersion,
+    LockOrder,
+    PanicInOid,
+    WaitAtDispatch,
+    QueuedLockHeld,
+    RwLockHeld,
+    PoolReadAfterFree,
+    PoolOverrunFar,
+    OidTouchedAfterCompletion,
+    OidBufferTouchedAfterCompletion,
+    SendTouchedAfterCompletion,
+    SendDataTouchedAfterCompletion,
+    ListTouchedAfterFree,
+    PagedAtDispatch,
+    SendStatus,
+    OidTouchedAfterEnd,
 }
 
 /// `'inim'`, `mini` in a debugger.
@@ -84,6 +99,8 @@ const MTU: usize = 1500;
 
 static DEFECT: AtomicU32 = AtomicU32::new(0);
 static DRIVER: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+/// A request that was completed, of a driver that does not forget it.
+static ENDED: AtomicPtr<NDIS_OID_REQUEST> = AtomicPtr::new(null_mut());
 /// Handle of the adapter that was halted last.
 static HALTED: AtomicUsize = AtomicUsize::new(0);
 
@@ -154,7 +171,22 @@ pub(crate) fn entry(defect: Defect) -> DRIVER_INITIALIZE {
         Ndis683,
         Ndis685,
         FutureCharacteristics,
-        FutureVersion
+        FutureVersion,
+        LockOrder,
+        PanicInOid,
+        WaitAtDispatch,
+        QueuedLockHeld,
+        RwLockHeld,
+        PoolReadAfterFree,
+        PoolOverrunFar,
+        OidTouchedAfterCompletion,
+        OidBufferTouchedAfterCompletion,
+        SendTouchedAfterCompletion,
+        SendDataTouchedAfterCompletion,
+        ListTouchedAfterFree,
+        PagedAtDispatch,
+        SendStatus,
+        OidTouchedAfterEnd
     )
 }
 
@@ -162,6 +194,7 @@ struct Adapter {
     handle: NDIS_HANDLE,
     pool: NDIS_HANDLE,
     lock: UnsafeCell<NDIS_SPIN_LOCK>,
+    second: UnsafeCell<NDIS_SPIN_LOCK>,
     running: AtomicU32,
     outstanding: AtomicUsize,
     pausing: AtomicU32,
@@ -439,6 +472,7 @@ unsafe fn initialize_adapter(handle: NDIS_HANDLE, adapter: *mut Adapter) -> Resu
         check(set_registration(handle, adapter))?;
         let mac = read_address(handle)?;
         NdisAllocateSpinLock((*adapter).lock.get());
+        NdisAllocateSpinLock((*adapter).second.get());
         let mut parameters = NET_BUFFER_LIST_POOL_PARAMETERS {
             Header: header(
                 NDIS_OBJECT_TYPE_DEFAULT,
@@ -479,6 +513,9 @@ ndis_fn! {
     unsafe extern fn halt(context: NDIS_HANDLE, _action: NDIS_HALT_ACTION) {
         unsafe {
             let adapter = context.cast::<Adapter>();
+            if is(Defect::OidTouchedAfterEnd) {
+                (*ENDED.load(Ordering::Relaxed)).DATA.SET_INFORMATION.BytesRead = 7;
+            }
             HALTED.store((*adapter).handle as usize, Ordering::Relaxed);
             tear_down(adapter);
         }
@@ -538,13 +575,23 @@ ndis_fn! {
                 spoil(list);
                 let refused = !running && !is(Defect::SendNotPaused);
                 (*list).Status = if refused { NDIS_STATUS_PAUSED } else { NDIS_STATUS_SUCCESS };
+                if is(Defect::SendStatus) && running {
+                    (*list).Status = NDIS_STATUS_PENDING;
+                }
                 list = (*list).Next;
             }
             if is(Defect::NeverCompleteSend) {
                 return;
             }
             let at_dispatch = if flags & NDIS_SEND_FLAGS_DISPATCH_LEVEL != 0 || is(Defect::DispatchFlag) { 1 } else { 0 };
+            let data = (*(*(*chain).FirstNetBuffer).MdlChain).MappedSystemVa.cast::<u8>();
             NdisMSendNetBufferListsComplete((*adapter).handle, chain, at_dispatch);
+            if is(Defect::SendTouchedAfterCompletion) {
+                (&raw mut (*chain).Status).write_volatile(7);
+            }
+            if is(Defect::SendDataTouchedAfterCompletion) {
+                data.write_volatile(7);
+            }
             if is(Defect::CompleteSendTwice) {
                 NdisMSendNetBufferListsComplete((*adapter).handle, chain, at_dispatch);
             }
@@ -596,7 +643,17 @@ ndis_fn! {
             let request = (*adapter).pended.swap(null_mut(), Ordering::SeqCst);
             if !request.is_null() {
                 (*request).DATA.SET_INFORMATION.BytesRead = (*request).DATA.SET_INFORMATION.InformationBufferLength;
+                let buffer = (*request).DATA.SET_INFORMATION.InformationBuffer.cast::<u8>();
                 NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_SUCCESS);
+                if is(Defect::OidTouchedAfterEnd) {
+                    ENDED.store(request, Ordering::Relaxed);
+                }
+                if is(Defect::OidTouchedAfterCompletion) {
+                    (&raw mut (*request).DATA.SET_INFORMATION.BytesNeeded).write_volatile(7);
+                }
+                if is(Defect::OidBufferTouchedAfterCompletion) {
+                    buffer.write_volatile(7);
+                }
             }
         }
     }
@@ -609,6 +666,8 @@ ndis_fn! {
         unsafe {
             let adapter = context.cast::<Adapter>();
             NdisAcquireSpinLock((*adapter).lock.get());
+            NdisAcquireSpinLock((*adapter).second.get());
+            NdisReleaseSpinLock((*adapter).second.get());
             (*request).DATA.SET_INFORMATION.BytesRead = (*request).DATA.SET_INFORMATION.InformationBufferLength;
             NdisReleaseSpinLock((*adapter).lock.get());
         }
@@ -733,6 +792,66 @@ fn recurse(depth: u64) -> u64 {
     recurse(frame[7] + 1) + frame[3]
 }
 
+// Functions that only some drivers import; the lab has them natively, too.
+unsafe extern "win64" {
+    fn KeAcquireInStackQueuedSpinLock(lock: *mut KSPIN_LOCK, handle: *mut [usize; 3]);
+}
+
+/// What a query does wrong.
+unsafe fn spoil_query(adapter: *mut Adapter) {
+    unsafe {
+        if is(Defect::LockOrder) {
+            NdisAcquireSpinLock((*adapter).second.get());
+            NdisAcquireSpinLock((*adapter).lock.get());
+            NdisReleaseSpinLock((*adapter).lock.get());
+            NdisReleaseSpinLock((*adapter).second.get());
+        }
+        if is(Defect::PanicInOid) {
+            let nothing: Option<u32> = std::hint::black_box(None);
+            nothing.expect("the driver expected something");
+        }
+        if is(Defect::WaitAtDispatch) {
+            let mut event: KEVENT = zeroed();
+            KeInitializeEvent(&mut event, NotificationEvent, 0);
+            KeRaiseIrqlToDpcLevel();
+            KeWaitForSingleObject((&raw mut event).cast(), Executive, 0, 0, null_mut());
+        }
+        if is(Defect::QueuedLockHeld) {
+            static LOCK: AtomicUsize = AtomicUsize::new(0);
+            let mut handle = [0_usize; 3];
+            KeAcquireInStackQueuedSpinLock(LOCK.as_ptr(), &mut handle);
+        }
+        if is(Defect::RwLockHeld) {
+            let lock = NdisAllocateRWLock((*adapter).handle);
+            let mut state: LOCK_STATE_EX = zeroed();
+            NdisAcquireRWLockRead(lock, &mut state, 0);
+        }
+        if is(Defect::PoolReadAfterFree) {
+            let block = allocate(100).cast::<u8>();
+            free(block.cast());
+            std::hint::black_box(block.add(50).read_volatile());
+        }
+        if is(Defect::PoolOverrunFar) {
+            let block = allocate(100).cast::<u8>();
+            std::hint::black_box(block.add(112).read_volatile());
+            free(block.cast());
+        }
+        if is(Defect::PagedAtDispatch) {
+            let block = ExAllocatePool2(POOL_FLAG_PAGED, 100, TAG).cast::<u8>();
+            block.write_volatile(1);
+            let old = KeRaiseIrqlToDpcLevel();
+            block.write_volatile(2);
+            KeLowerIrql(old);
+            ExFreePoolWithTag(block.cast(), TAG);
+        }
+        if is(Defect::ListTouchedAfterFree) {
+            let list = NdisAllocateNetBufferAndNetBufferList((*adapter).pool, 0, 0, null_mut(), 0, 0);
+            NdisFreeNetBufferList(list);
+            std::hint::black_box((&raw const (*list).Next).read_volatile());
+        }
+    }
+}
+
 unsafe fn answer(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_STATUS {
     unsafe {
         let oid = (*request).DATA.QUERY_INFORMATION.Oid;
@@ -752,6 +871,7 @@ unsafe fn answer(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_
                 if is(Defect::EndlessRecursion) {
                     recurse(0);
                 }
+                spoil_query(adapter);
                 if is(Defect::LockHeldOnReturn) {
                     NdisAcquireSpinLock((*adapter).lock.get());
                 }
