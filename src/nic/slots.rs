@@ -38,7 +38,8 @@ impl Slots {
     /// [`OutOfMemory`].
     pub fn try_new(capacity: u32, processors: u32, life: usize) -> Result<Self, OutOfMemory> {
         let config = Config {
-            first_generation: (life << GENERATIONS_PER_LIFE) & sa_table::MAX_GENERATION,
+            // No table begins at 0, as the first life would.
+            first_generation: ((life << GENERATIONS_PER_LIFE) & sa_table::MAX_GENERATION).max(1),
             ..Config::new(capacity, processors.clamp(1, sa_table::MAX_READERS))
         };
         SaTable::try_new_in(config, Pool::default()).map(|table| Self { table }).map_err(|_| OutOfMemory)
