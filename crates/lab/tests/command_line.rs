@@ -52,6 +52,11 @@ fn what_cannot_be_used_gives_one_line_and_status_2() {
 }
 
 #[test]
+fn the_key_table_does_not_overwrite_the_capture() {
+    assert!(refused(&folder("table"), &["demo", "--output", "./esp_sa"]).contains("key table"));
+}
+
+#[test]
 fn the_input_is_not_overwritten() {
     let folder = folder("same");
     std::fs::write(folder.join("demo.pcapng"), DEFAULT_CAPTURE).unwrap();
@@ -72,7 +77,7 @@ fn an_image_cut_anywhere_is_refused() {
     let Some(image) = image() else { return };
     let folder = folder("cut-image");
     let bytes = std::fs::read(image).unwrap();
-    for part in [1, 64, 500, bytes.len() / 2, bytes.len() - 512] {
+    for part in [1, 64, 500, bytes.len() / 2, bytes.len() - 512, bytes.len() - 200, bytes.len() - 1] {
         std::fs::write(folder.join("cut.sys"), &bytes[..part]).unwrap();
         assert!(refused(&folder, &["demo", "--image", "cut.sys"]).contains("cut.sys"));
     }

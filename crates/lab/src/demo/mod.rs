@@ -115,11 +115,14 @@ pub enum DemoError {
     #[error("{0}: the driver does not offer {1}")]
     NotOffered(String, String),
     /// The output cannot be written.
-    #[error("{path}: {1}", path = .0.display())]
+    #[error("cannot write {path}: {1}", path = .0.display())]
     Output(PathBuf, std::io::Error),
     /// The capture of the wire would take the place of the capture that is carried.
     #[error("{path}: this is the input, and would be overwritten", path = .0.display())]
     OutputIsInput(PathBuf),
+    /// The capture and the table that decrypts it would be one file.
+    #[error("{path}: this name is the key table's, which is written beside the capture", path = .0.display())]
+    OutputIsKeyTable(PathBuf),
 }
 
 /// Why a step did not end as it should.

@@ -37,6 +37,9 @@ impl WireFiles {
         {
             return Err(DemoError::OutputIsInput(path.to_owned()));
         }
+        if path.file_name().is_some_and(|name| name == ESP_SA) {
+            return Err(DemoError::OutputIsKeyTable(path.to_owned()));
+        }
         let output = |error| DemoError::Output(path.to_owned(), error);
         let file = BufWriter::new(File::create(path).map_err(output)?);
         let mut capture =
