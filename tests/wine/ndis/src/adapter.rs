@@ -4,7 +4,7 @@ use core::cell::Cell;
 use core::ptr;
 
 use ndis_sys::{
-    NDIS_DEFAULT_PORT_NUMBER, NDIS_HANDLE, NDIS_MINIPORT_INIT_PARAMETERS,
+    BOOLEAN, NDIS_DEFAULT_PORT_NUMBER, NDIS_HANDLE, NDIS_MINIPORT_INIT_PARAMETERS,
     NDIS_MINIPORT_INIT_PARAMETERS_REVISION_1, NDIS_MINIPORT_PAUSE_PARAMETERS,
     NDIS_MINIPORT_PAUSE_PARAMETERS_REVISION_1, NDIS_MINIPORT_RESTART_PARAMETERS,
     NDIS_MINIPORT_RESTART_PARAMETERS_REVISION_1, NDIS_OBJECT_HEADER, NDIS_OBJECT_TYPE_DEFAULT,
@@ -257,6 +257,26 @@ unsafe extern "win64" fn NdisMIndicateStatusEx(_: NDIS_HANDLE, indication: *mut 
     // SAFETY: the driver's structure, valid during the call.
     let code = unsafe { (*indication).StatusCode };
     report::line(format_args!("indicate status={code:#010x}"));
+}
+
+/// # Safety
+/// As NDIS documents it.
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisMOidRequestComplete(
+    _: NDIS_HANDLE,
+    _: *mut NDIS_OID_REQUEST,
+    status: NDIS_STATUS,
+) {
+    report::line(format_args!("oid-complete status={status:#010x}"));
+}
+
+/// No reset is made.
+///
+/// # Safety
+/// As NDIS documents it.
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisMResetComplete(_: NDIS_HANDLE, status: NDIS_STATUS, _: BOOLEAN) {
+    report::line(format_args!("reset-complete status={status:#010x}"));
 }
 
 /// # Safety

@@ -57,7 +57,9 @@ union Substitute {
 unsafe extern "win64" fn allocate_pool2(flags: POOL_FLAGS, bytes: usize, tag: u32) -> *mut c_void {
     // SAFETY: callable with any size and tag.
     let memory = unsafe { ExAllocatePoolWithTag(NonPagedPoolNx, bytes, tag) };
-    if !memory.is_null() && flags & POOL_FLAG_UNINITIALIZED == 0 {
+    if memory.is_null() {
+        report::line(format_args!("no-memory bytes={bytes}"));
+    } else if flags & POOL_FLAG_UNINITIALIZED == 0 {
         // SAFETY: there are `bytes` bytes there.
         unsafe { memory.cast::<u8>().write_bytes(0, bytes) };
     }
