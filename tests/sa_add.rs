@@ -319,8 +319,8 @@ on_both! {
         let octets = |payload: usize| ((payload + 2).next_multiple_of(4) + 8 + 8 + 16) as u64;
         let entry = |handle: usize| Entry {
             handle: handle as u64,
-            generation: (handle >> 18) as u64,
-            slot: u32::try_from(handle & 0xFFFF).unwrap(),
+            generation: sa_table::Handle::from_raw(handle).unwrap().generation() as u64,
+            slot: sa_table::Handle::from_raw(handle).unwrap().index(),
             inbound: true,
             loaded: true,
             spi: 0x4000,

@@ -1,16 +1,16 @@
 //! The gate of the adapter: what may pass now, and what is still inside (`miniport-adapter-states-and-operations`).
 //!
-//! One word. Its low bits are the **bars**, reasons not to carry packets; above them are the **passes**, chains and requests
-//! in progress. A packet path takes one pass for a chain. Only a reset waits for passes: that a pause waits for packets that NDIS
-//! or the driver hold is the business of `ndis`.
+//! One word. Its low bits are the **bars**, reasons not to carry packets; above them are the **passes**, the chains of packets
+//! and the requests in progress, counted apart. A packet path takes one pass for a chain. A reset waits for all passes, sleep
+//! for those of packets; that a pause waits for packets that NDIS or the driver hold is the business of `ndis`.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use ndis::Status;
 
 /// A reason not to carry packets. Several may hold at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u64)]
 pub(crate) enum Bar {
     /// Not restarted yet, pausing or paused.
     Paused = 1,
@@ -22,54 +22,65 @@ pub(crate) enum Bar {
     Resetting = 8,
 }
 
-/// One pass.
-const PASS: u32 = 1 << 8;
+/// What is done under a pass. The values count one of them in the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Traffic {
+    /// Sending or indicating packets.
+    Packets = 1 << 8,
+    /// Answering a request.
+    Request = 1 << 36,
+}
+
+/// All that is below the count of requests, all that is below the count of packets.
+const BELOW_REQUESTS: u64 = Traffic::Request as u64 - 1;
+const BARS: u64 = Traffic::Packets as u64 - 1;
 
 /// The bars that are down, and the passes that are out.
-pub(crate) struct Gate(AtomicU32);
+pub(crate) struct Gate(AtomicU64);
 
 impl Gate {
     /// Paused: the state after initialisation.
     pub(crate) const fn paused() -> Self {
-        Self(AtomicU32::new(Bar::Paused as u32))
+        Self(AtomicU64::new(Bar::Paused as u64))
     }
 
     /// Lets nothing more pass for this reason.
     pub(crate) fn lower(&self, bar: Bar) {
         // Relaxed: that whoever passes later sees the bar follows from the one order of the word's changes.
-        self.0.fetch_or(bar as u32, Ordering::Relaxed);
+        self.0.fetch_or(bar as u64, Ordering::Relaxed);
     }
 
     /// Takes this reason away.
     pub(crate) fn lift(&self, bar: Bar) {
         // Release: with the Acquire of `pass`, so that who passes sees what a reset has restored.
-        self.0.fetch_and(!(bar as u32), Ordering::Release);
+        self.0.fetch_and(!(bar as u64), Ordering::Release);
     }
 
     /// Takes a pass, whatever the bars, and says which are down. [`leave`](Self::leave) follows in any case.
-    pub(crate) fn pass(&self) -> Bars {
+    pub(crate) fn pass(&self, traffic: Traffic) -> Bars {
         // Acquire: see `lift`.
-        Bars(self.0.fetch_add(PASS, Ordering::Acquire))
+        Bars(self.0.fetch_add(traffic as u64, Ordering::Acquire))
     }
 
     /// Gives a pass back. `true`: it was the last one, and a reset waits for that.
-    pub(crate) fn leave(&self) -> bool {
-        // Release: what was done under the pass happens before the reset goes on (`is_drained`).
-        let before = Bars(self.0.fetch_sub(PASS, Ordering::Release));
-        before.has(Bar::Resetting) && before.0 < 2 * PASS
+    pub(crate) fn leave(&self, traffic: Traffic) -> bool {
+        // Release: what was done under the pass happens before the reset, or sleep, goes on.
+        let before = Bars(self.0.fetch_sub(traffic as u64, Ordering::Release));
+        before.has(Bar::Resetting) && before.0 & !BARS == traffic as u64
     }
 
     /// Whether a reset is under way and no pass is out.
     pub(crate) fn is_drained(&self) -> bool {
         // Acquire: see `leave`.
         let now = Bars(self.0.load(Ordering::Acquire));
-        now.has(Bar::Resetting) && now.0 < PASS
+        now.has(Bar::Resetting) && now.0 & !BARS == 0
     }
 
-    /// How many passes are out.
-    pub(crate) fn passes(&self) -> u32 {
+    /// Whether packets are being sent or indicated.
+    pub(crate) fn has_packets(&self) -> bool {
         // Acquire: see `leave`.
-        self.0.load(Ordering::Acquire) / PASS
+        self.0.load(Ordering::Acquire) & BELOW_REQUESTS & !BARS != 0
     }
 
     /// The bars that are down.
@@ -80,11 +91,11 @@ impl Gate {
 
 /// The bars at one moment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bars(u32);
+pub(crate) struct Bars(u64);
 
 impl Bars {
     fn has(self, bar: Bar) -> bool {
-        self.0 & bar as u32 != 0
+        self.0 & bar as u64 != 0
     }
 
     /// Whether packets pass.
@@ -149,17 +160,21 @@ mod tests {
     fn the_last_pass_tells_a_reset_and_only_that() {
         let gate = Gate::paused();
         gate.lift(Bar::Paused);
-        assert!(gate.pass().packets().is_ok() && gate.pass().packets().is_ok());
-        assert!(!gate.leave() && !gate.is_drained());
+        assert!(
+            gate.pass(Traffic::Packets).packets().is_ok() && gate.pass(Traffic::Request).requests().is_ok()
+        );
+        assert!(gate.pass(Traffic::Packets).packets().is_ok());
+        assert!(!gate.leave(Traffic::Packets) && !gate.is_drained() && gate.has_packets());
         gate.lower(Bar::Resetting);
         assert!(!gate.is_drained());
         // One that is refused counts as long as it is there.
-        assert!(gate.pass().packets().is_err());
-        assert!(!gate.leave());
-        assert!(gate.leave() && gate.is_drained());
+        assert!(gate.pass(Traffic::Packets).packets().is_err());
+        assert!(!gate.leave(Traffic::Packets) && gate.has_packets());
+        assert!(!gate.leave(Traffic::Packets) && !gate.has_packets() && !gate.is_drained());
+        assert!(gate.leave(Traffic::Request) && gate.is_drained());
         gate.lift(Bar::Resetting);
         assert!(!gate.is_drained());
-        gate.pass();
-        assert!(!gate.leave());
+        gate.pass(Traffic::Packets);
+        assert!(!gate.leave(Traffic::Packets));
     }
 }

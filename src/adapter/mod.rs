@@ -4,7 +4,7 @@
 //! `datapath`, the wire to `nic`.
 
 pub(crate) mod attributes;
-mod gate;
+pub(crate) mod gate;
 pub(crate) mod offload;
 mod reset;
 pub(crate) mod settings;
@@ -162,10 +162,10 @@ impl Miniport for Adapter {
 
 impl Adapter {
     /// Goes to sleep: carries no packets, keeps SAs and filters (`oid-pnp-set-power`). Sends and indications in progress have
-    /// ended when this returns. `PASSIVE_LEVEL`, with one pass held by the caller.
+    /// ended when this returns. `PASSIVE_LEVEL`.
     pub(crate) fn sleep(&self) {
         self.shut(Bar::LowPower);
-        while self.gate.passes() > 1 {
+        while self.gate.has_packets() {
             ndis::time::sleep(PASS_WAIT);
         }
         self.handle.indicate_status(StatusIndication::LinkState(attributes::link(false)));

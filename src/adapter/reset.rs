@@ -10,20 +10,21 @@ use ndis::{Irql, Reset, ResetOutcome, Status, processor};
 
 use super::{
     Adapter,
-    gate::{Bar, Bars},
+    gate::{Bar, Bars, Traffic},
 };
 
 /// The right to be at work in an adapter; a reset waits until it is dropped. Dropping it may complete a reset:
 /// `IRQL <= DISPATCH_LEVEL`, no lock held.
 pub(crate) struct Pass<'a> {
     adapter: &'a Adapter,
+    traffic: Traffic,
     /// The bars when it was taken.
     pub(crate) bars: Bars,
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        if self.adapter.gate.leave()
+        if self.adapter.gate.leave(self.traffic)
             && let Some(reset) = self.adapter.take_reset()
         {
             self.adapter.restore();
@@ -34,8 +35,8 @@ impl Drop for Pass<'_> {
 
 impl Adapter {
     /// A pass; what its bars refuse is not to be done.
-    pub(crate) fn pass(&self) -> Pass<'_> {
-        Pass { adapter: self, bars: self.gate.pass() }
+    pub(crate) fn pass(&self, traffic: Traffic) -> Pass<'_> {
+        Pass { adapter: self, traffic, bars: self.gate.pass(traffic) }
     }
 
     /// Whether packets pass at this moment, for who has a pass or needs none.

@@ -8,7 +8,7 @@ use ndis::{
 
 use super::{buffers::Buffer, vlan};
 use crate::{
-    adapter::Adapter,
+    adapter::{Adapter, gate::Traffic},
     nic::{Crypto, port::FrameBuffer},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) fn poll(adapter: &Adapter, irql: Irql<'_>) {
     let port = adapter.nic.port();
     // A reset waits for the frames in hand.
-    let _pass = adapter.pass();
+    let _pass = adapter.pass(Traffic::Packets);
     while let Some(mut arrived) = port.poll() {
         let mut receiver = adapter.nic.receiver(processor::current());
         let mut batch = ReceiveBatch::new();

@@ -10,14 +10,14 @@ use super::{
     vlan,
 };
 use crate::{
-    adapter::Adapter,
+    adapter::{Adapter, gate::Traffic},
     nic::{Protection, Transmitter, engine::SendHeader, frame},
 };
 
 /// Sends a chain.
 pub(crate) fn send(adapter: &Adapter, mut chain: SendChain, context: SendContext<'_>) {
     // Dropped last: a reset that waits for it finds all sends completed.
-    let pass = adapter.pass();
+    let pass = adapter.pass(Traffic::Packets);
     if let Err(status) = pass.bars.packets() {
         return chain.complete(status, context.irql);
     }

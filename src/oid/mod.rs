@@ -12,7 +12,10 @@ mod statistics;
 use ndis::{OidCompletion, OidKind, OidRequest, Regular, Status};
 use ndis_sys::{self as sys, NDIS_OID};
 
-use crate::{adapter::Adapter, dump, sa};
+use crate::{
+    adapter::{Adapter, gate::Traffic},
+    dump, sa,
+};
 
 /// Answers one OID in one direction.
 type Handler = for<'r> fn(&Adapter, OidRequest<'r, Regular>) -> OidCompletion<'r, Regular>;
@@ -92,7 +95,7 @@ pub(crate) fn handle<'r>(adapter: &Adapter, request: OidRequest<'r, Regular>) ->
     if sa::is_ours(request.oid()) {
         return sa::handle(adapter, request);
     }
-    let pass = adapter.pass();
+    let pass = adapter.pass(Traffic::Request);
     if let Err(status) = pass.bars.requests() {
         return request.fail(status);
     }

@@ -15,7 +15,7 @@ pub(crate) use delete::{Path, PendingDeletes};
 use ndis::{OidCompletion, OidRequest, Status};
 use ndis_sys as sys;
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, gate::Traffic};
 
 /// Whether an OID is answered here.
 pub(crate) fn is_ours(oid: u32) -> bool {
@@ -30,7 +30,7 @@ pub(crate) fn is_ours(oid: u32) -> bool {
 
 /// Answers a request of either path. The device removed or being reset: `NOT_ACCEPTED`.
 pub(crate) fn handle<'r, K: Path>(adapter: &Adapter, request: OidRequest<'r, K>) -> OidCompletion<'r, K> {
-    let pass = adapter.pass();
+    let pass = adapter.pass(Traffic::Request);
     if let Err(status) = pass.bars.requests() {
         return request.fail(status);
     }

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aes_gcm::{AeadInPlace, Aes128Gcm, KeyInit};
-use ipsecnic::dump::{Dump, Entry, OID_IPSECNIC_SA_TABLE, Summary};
+use ipsecnic::dump::{Dump, ENTRY_LEN, Entry, OID_IPSECNIC_SA_TABLE, SUMMARY_LEN, Summary};
 use ndis_lab::ipsec_v2::{Association, SaParameters};
 use ndis_lab::transport::ethernet;
 use ndis_lab::{Adapter, AdapterConfig, Driver, HaltAction, Lab, Oid, Received, SendNbl, State};
@@ -205,13 +205,20 @@ pub fn offload_parameters(fields: &[(usize, u8)]) -> Oid {
 /// Offset of IPsecV2IPv4 there.
 pub const IPSEC_V2_IPV4: usize = std::mem::offset_of!(ndis_sys::NDIS_OFFLOAD_PARAMETERS, IPsecV2IPv4);
 
-/// The SA table by the private OID.
+/// The SA table by the private OID: asked again with more room until it fits, as a tool does.
 #[track_caller]
 pub fn table(adapter: &Adapter) -> (Summary, Vec<Entry>) {
-    let outcome = adapter.oid(Oid::query(OID_IPSECNIC_SA_TABLE, 8 << 20)).expect("the private OID");
-    assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
-    let dump = Dump::parse(outcome.answer()).expect("a dump");
-    (*dump.summary(), dump.collect())
+    let mut room = SUMMARY_LEN + 8 * ENTRY_LEN;
+    loop {
+        let outcome = adapter.oid(Oid::query(OID_IPSECNIC_SA_TABLE, room)).expect("the private OID");
+        if outcome.status == ndis_sys::NDIS_STATUS_BUFFER_TOO_SHORT {
+            room = outcome.bytes_needed as usize;
+            continue;
+        }
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
+        let dump = Dump::parse(outcome.answer()).expect("a dump");
+        return (*dump.summary(), dump.collect());
+    }
 }
 
 /// One direction of traffic, AES-GCM-128: what both ends know, and framing by hand.

@@ -27,14 +27,14 @@ impl Status {
         if self.buffer.len() < ndis_sys::NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_1.into() {
             return None;
         }
+        // Of any revision: which one a driver has to use is judged where it indicates.
+        let header = read_header(&self.buffer)?;
+        let shape = attributes::check(header, attributes::NDIS_OFFLOAD_SHAPES, 1).ok()?;
         let mut whole = NDIS_OFFLOAD::default();
-        let len = self.buffer.len().min(size_of::<NDIS_OFFLOAD>());
-        // SAFETY: `whole` is `len` bytes at least, and any bytes are a value of its numbers; then it
-        // holds whatever revision of the structure its header may name.
-        unsafe {
-            std::ptr::copy_nonoverlapping(self.buffer.as_ptr(), (&raw mut whole).cast(), len);
-            attributes::read_offload(&raw const whole, 0).ok()
-        }
+        let len = usize::from(shape.size).min(self.buffer.len()).min(size_of::<NDIS_OFFLOAD>());
+        // SAFETY: buffer and `whole` have `len` bytes at least, and any bytes are a value of its numbers.
+        unsafe { std::ptr::copy_nonoverlapping(self.buffer.as_ptr(), (&raw mut whole).cast(), len) };
+        Some(whole)
     }
 }
 
