@@ -45,8 +45,12 @@ impl Wine {
     pub fn new(steps: &Steps) -> Outcome<Self> {
         let build = driver::target_folder().join("wine/build");
         let made = driver::build_for_windows(steps, &driver::root().join("tests/wine/Cargo.toml"), &build)?;
-        let wine = Self { folder: driver::target_folder().join("wine").join(std::process::id().to_string()) };
-        wine.clear()?;
+        let wine = Self { folder: driver::target_folder().join("wine/run") };
+        // What an interrupted run has left.
+        if wine.folder.exists() {
+            wine.end();
+            wine.clear()?;
+        }
         steps.step("make a Wine prefix", || {
             fs::create_dir_all(&wine.folder).map_err(|error| cannot(&wine.folder, &error))?;
             let ended = wine.wine(&["wineboot", "--init"], LIMIT_OF_SETUP)?;
