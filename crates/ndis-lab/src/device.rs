@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::adapter::{Adapter, State};
 use crate::error::LabError;
-use crate::machine::io::{
-    IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, Request, file as file_object,
-};
+use crate::lab::Lab;
+use crate::machine::io::{IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, Request, file as file_object};
 use crate::machine::ob::{File, Kind};
 use crate::machine::user::Pages;
 use crate::machine::{Machine, PASSIVE, Stopped, thread};
-use crate::lab::Lab;
 
 pub use crate::machine::io::IoOutcome;
 pub use crate::machine::security::{Sid, Token};
@@ -54,7 +52,8 @@ impl Lab {
     pub fn process(&self, name: &str, token: Token) -> Result<Process, LabError> {
         let machine = self.machine().clone();
         machine.alive()?;
-        let id = machine.ob.create_process(None, token).ok_or(LabError::Invalid("the host has no memory left"))?;
+        let id =
+            machine.ob.create_process(None, token).ok_or(LabError::Invalid("the host has no memory left"))?;
         let core = Core { machine, id, name: name.to_owned() };
         core.machine.notify_process(id, true).map_err(|_| core.machine.dead_error())?;
         Ok(Process(Arc::new(core)))
@@ -63,7 +62,11 @@ impl Lab {
 
 impl Core {
     /// Runs something as a thread of this process.
-    fn run<R>(&self, operation: &'static str, body: impl FnOnce() -> Result<R, Stopped>) -> Result<R, LabError> {
+    fn run<R>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce() -> Result<R, Stopped>,
+    ) -> Result<R, LabError> {
         self.machine.alive()?;
         if thread::irql() != PASSIVE {
             return Err(LabError::Irql { irql: thread::irql(), operation });
@@ -99,7 +102,10 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        let _ = self.exit();
+        // A test that failed has left things that the driver would wait for.
+        if !std::thread::panicking() {
+            let _ = self.exit();
+        }
     }
 }
 
@@ -166,20 +172,19 @@ impl Process {
             return Err(LabError::State { adapter: adapter.id(), state: adapter.state(), operation: "open" });
         }
         let full = || LabError::Invalid("the host has no memory left");
-        let device = machine.device_of(&adapter.core).ok_or_else(full)?;
+        let device = adapter.core.device().ok_or_else(full)?;
         let file = File { device: device.clone(), process: self.0.id };
         let object = machine.ob.create(Kind::File, None).ok_or_else(full)?;
         // SAFETY: offsets and types of FILE_OBJECT, within the object's memory that nobody else
         // knows yet.
         unsafe {
-            let at = |offset: usize| (object + offset) as *mut u8;
-            at(0).cast::<u16>().write(5);
-            at(file_object::OWN_SIZE).cast::<u16>().write(216);
-            at(file_object::DEVICE_OBJECT).cast::<usize>().write(device.address());
-            at(file_object::READ_ACCESS).write(1);
-            at(file_object::WRITE_ACCESS).write(1);
+            (object as *mut u16).write(5);
+            ((object + file_object::OWN_SIZE) as *mut u16).write(216);
+            ((object + file_object::DEVICE_OBJECT) as *mut usize).write(device.address());
+            ((object + file_object::READ_ACCESS) as *mut u8).write(1);
+            ((object + file_object::WRITE_ACCESS) as *mut u8).write(1);
             // FO_SYNCHRONOUS_IO and FO_HANDLE_CREATED.
-            at(file_object::FLAGS).cast::<u32>().write(0x4_0002);
+            ((object + file_object::FLAGS) as *mut u32).write(0x4_0002);
         }
         let request = Request {
             major: IRP_MJ_CREATE,
@@ -263,7 +268,9 @@ impl UserMemory {
     pub fn read(&self, offset: usize, length: usize) -> Vec<u8> {
         self.check(offset, length);
         // SAFETY: as in `write`.
-        (0..length).map(|index| unsafe { ((self.address() + offset + index) as *const u8).read_volatile() }).collect()
+        (0..length)
+            .map(|index| unsafe { ((self.address() + offset + index) as *const u8).read_volatile() })
+            .collect()
     }
 
     /// A number that the driver shares, to be accessed atomically.
@@ -406,7 +413,9 @@ impl DeviceFile {
 
 impl Drop for DeviceFile {
     fn drop(&mut self) {
-        let _ = self.close_handle();
+        if !std::thread::panicking() {
+            let _ = self.close_handle();
+        }
     }
 }
 
@@ -432,8 +441,7 @@ impl Adapter {
         if matches!(self.state(), State::Halted | State::Initializing) {
             return Err(LabError::State { adapter: self.id(), state: self.state(), operation: "ask" });
         }
-        let device =
-            machine.device_of(&self.core).ok_or(LabError::Invalid("the host has no memory left"))?;
+        let device = self.core.device().ok_or(LabError::Invalid("the host has no memory left"))?;
         let minor = match request {
             PnpRequest::QueryRemove => 1,
             PnpRequest::CancelRemove => 3,

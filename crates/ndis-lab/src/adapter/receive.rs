@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ndis_sys::{
@@ -20,6 +21,9 @@ use crate::machine::thread::handler;
 use crate::machine::{DISPATCH, Entry, Machine, PASSIVE, Stopped, thread};
 use crate::packet::{self, Owner};
 use crate::rules;
+
+/// Bytes of an Ethernet header without a tag.
+const ETHERNET_HEADER: u32 = 14;
 
 /// A received frame, copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,6 +188,17 @@ impl Adapter {
     }
 }
 
+impl AdapterCore {
+    /// The adapter's `MtuSize`, and how long the MAC header of its medium is.
+    fn medium(&self) -> (u32, u32) {
+        let attributes = self.attributes.lock();
+        let Some(general) = &attributes.general else { return (u32::MAX, 0) };
+        // Raw IP, and media that the lab knows nothing about, have no header that counts.
+        let header = if general.MediaType == ndis_sys::NdisMedium802_3 { ETHERNET_HEADER } else { 0 };
+        (general.MtuSize, header)
+    }
+}
+
 impl Machine {
     /// Returns what policy [`ReturnPolicy::After`] left over, for all adapters.
     pub(crate) fn deliver_returns(&self) -> Result<(), Stopped> {
@@ -197,6 +212,21 @@ impl Machine {
             self.return_lists(&adapter, &lists, PASSIVE)?;
         }
         Ok(())
+    }
+
+    /// Lets a thread of the lab return what policy [`ReturnPolicy::After`] left over.
+    fn return_elsewhere(&self) {
+        // Acquire and Release: a thread that is told to stop here has seen all that was queued.
+        if self.returning.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let machine = self.weak();
+        std::thread::spawn(move || {
+            let Some(machine) = machine.upgrade() else { return };
+            machine.returning.store(false, Ordering::Release);
+            // A stop is seen by everyone else as well.
+            let _ = machine.deliver_returns();
+        });
     }
 
     /// Calls MiniportReturnNetBufferLists for lists that count as moving.
@@ -317,6 +347,14 @@ impl Machine {
                     state.moving -= lists.len();
                     let queue = if policy == ReturnPolicy::Hold { &mut state.held } else { &mut state.after };
                     queue.extend(&lists);
+                    drop(state);
+                    // A system thread may never come back to the lab, so another one returns them.
+                    if policy == ReturnPolicy::After
+                        && thread::with(|thread| thread.context().handler)
+                            == Some(handler::SYSTEM_THREAD.name)
+                    {
+                        self.return_elsewhere();
+                    }
                 }
             }
         }
@@ -473,9 +511,9 @@ impl Machine {
                 );
                 return None;
             }
-            let mtu = adapter.attributes.lock().general.as_ref().map_or(u32::MAX, |general| general.MtuSize);
-            // A header of 14 bytes; a tag of 4 where it is not stripped.
-            if length < 14 || length > mtu.saturating_add(14) {
+            let (mtu, header) = adapter.medium();
+            // Of Ethernet, a header of 14 bytes; a tag of 4 where it is not stripped.
+            if length < header.max(1) || length > mtu.saturating_add(header) {
                 self.violate_for(adapter, rules::RECEIVE_LENGTH, format!("{length} bytes; MtuSize is {mtu}"));
             }
             packet::gather(buffer)
@@ -483,7 +521,16 @@ impl Machine {
     }
 
     fn check_single_type(&self, adapter: &AdapterCore, frames: &[Received], flags: u32) {
-        let kind = |frame: &Received| frame.frame.get(12..14).map(<[u8]>::to_vec);
+        let ethernet = adapter.medium().1 == ETHERNET_HEADER;
+        // Without a MAC header the type is out of band, in the order of the network.
+        let kind = |frame: &Received| {
+            let slot = frame.oob[ndis_sys::NetBufferListFrameType as usize];
+            if ethernet {
+                frame.frame.get(12..14).map(<[u8]>::to_vec)
+            } else {
+                Some(slot.to_le_bytes().to_vec())
+            }
+        };
         let mixed = frames.windows(2).any(|pair| kind(&pair[0]) != kind(&pair[1]));
         if flags & NDIS_RECEIVE_FLAGS_SINGLE_ETHER_TYPE != 0 && mixed {
             self.violate_for(

@@ -67,7 +67,11 @@ pub(super) const RAISING: &[super::Export] = &[
         name: "MmProbeAndLockPages",
         address: || mm_probe_and_lock_pages as *const () as usize,
     },
-    super::Export { module: "ntoskrnl.exe", name: "ExRaiseStatus", address: || ex_raise_status as *const () as usize },
+    super::Export {
+        module: "ntoskrnl.exe",
+        name: "ExRaiseStatus",
+        address: || ex_raise_status as *const () as usize,
+    },
     super::Export {
         module: "ntoskrnl.exe",
         name: "__C_specific_handler",
@@ -175,7 +179,7 @@ exports! { NDIS in "ndis.sys" {
         next: *mut *mut DEVICE_OBJECT, resources: *mut *mut CM_RESOURCE_LIST, translated: *mut *mut CM_RESOURCE_LIST,
     ) {
         let Some(adapter) = call.named_adapter(handle) else { return Ok(()) };
-        let device = call.device_of(&adapter);
+        let device = adapter.device();
         let (pdo, fdo) = device.map_or((0, 0), |device| (device.physical.address(), device.address()));
         // SAFETY: each is NULL or the caller's variable. A root-enumerated device has no resources,
         // and right below it lies its bus driver's.
@@ -194,4 +198,3 @@ exports! { NDIS in "ndis.sys" {
         Ok(())
     }
 } }
-

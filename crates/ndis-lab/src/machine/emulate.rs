@@ -28,14 +28,19 @@ pub(super) enum Instruction {
 }
 
 /// Decodes the instruction at the start of `bytes`: (what, length).
-pub(super) fn decode(bytes: [u8; 4]) -> Option<(Instruction, usize)> {
+pub(super) fn decode(bytes: [u8; 4]) -> Option<(Instruction, i64)> {
     match bytes {
         [0xcd, 0x29, ..] => Some((Instruction::FastFail, 2)),
         // REX.R makes control register 0 into 8; REX.B reaches R8-R15; REX.W does not matter.
-        [rex @ (0x44 | 0x45 | 0x4c | 0x4d), 0x0f, operation @ (0x20 | 0x22), modrm] if modrm & 0xf8 == 0xc0 => {
+        [rex @ (0x44 | 0x45 | 0x4c | 0x4d), 0x0f, operation @ (0x20 | 0x22), modrm]
+            if modrm & 0xf8 == 0xc0 =>
+        {
             let register = usize::from(modrm & 7 | (rex & 1) << 3);
-            let what =
-                if operation == 0x20 { Instruction::ReadIrql(register) } else { Instruction::WriteIrql(register) };
+            let what = if operation == 0x20 {
+                Instruction::ReadIrql(register)
+            } else {
+                Instruction::WriteIrql(register)
+            };
             Some((what, 4))
         }
         _ => None,
@@ -71,6 +76,10 @@ struct Saved {
     value: i64,
 }
 
+/// Bytes of [`Saved`], as [`write_irql`] counts them.
+const SAVED: i64 = 19 * 8;
+const _: () = assert!(size_of::<Saved>() == 19 * 8);
+
 /// How a trap is dealt with.
 pub(super) enum Outcome {
     /// The context was changed: go on.
@@ -99,29 +108,33 @@ pub(super) unsafe fn emulate(signal: c_int, context: *mut ucontext_t) -> Outcome
     // page starts on a multiple of four times 1024.
     let bytes = unsafe {
         let first = (rip as *const [u8; 2]).read_unaligned();
-        if first == [0xcd, 0x29] || rip & 0xfff > 0xffc { [first[0], first[1], 0, 0] } else { (rip as *const [u8; 4]).read_unaligned() }
+        if first == [0xcd, 0x29] || rip & 0xfff > 0xffc {
+            [first[0], first[1], 0, 0]
+        } else {
+            (rip as *const [u8; 4]).read_unaligned()
+        }
     };
     let Some((what, length)) = decode(bytes) else { return Outcome::Foreign };
     match what {
         Instruction::FastFail => Outcome::FastFail(registers[index(libc::REG_RCX)].cast_unsigned()),
         Instruction::ReadIrql(register) => {
             registers[index(GENERAL[register])] = i64::from(thread::irql());
-            registers[index(libc::REG_RIP)] = rip + length as i64;
+            registers[index(libc::REG_RIP)] = rip + length;
             Outcome::Done
         }
         Instruction::WriteIrql(register) => {
             let saved = Saved {
                 general: GENERAL.map(|register| registers[index(register)]),
-                rip: rip + length as i64,
+                rip: rip + length,
                 flags: registers[index(libc::REG_EFL)],
                 value: registers[index(GENERAL[register])],
             };
-            let stack = registers[index(libc::REG_RSP)].cast_unsigned() as usize;
-            let place = (stack - 256 - size_of::<Saved>()) & !63;
+            let stack = registers[index(libc::REG_RSP)];
+            let place = (stack - 256 - SAVED) & !63;
             // SAFETY: the stack below the driver's pointer is free: code for Windows has no red zone.
             unsafe { (place as *mut Saved).write(saved) };
-            registers[index(libc::REG_RSP)] = place.cast_signed() as i64;
-            registers[index(libc::REG_RIP)] = (write_irql as *const () as usize).cast_signed() as i64;
+            registers[index(libc::REG_RSP)] = place;
+            registers[index(libc::REG_RIP)] = write_irql as *const () as i64;
             Outcome::Done
         }
     }

@@ -282,48 +282,59 @@ impl Buffers {
     }
 }
 
+/// Makes the IRP of a request, as the top of the device's stack gets it.
+fn build_irp(device: &Device, request: &Request, buffers: &Buffers) -> Option<Memory> {
+    let memory = Memory::zeroed(irp::SIZE + 2 * stack::SIZE)?;
+    let address = memory.address();
+    // SAFETY: offsets and types of IRP and IO_STACK_LOCATION, within zeroed memory that nobody
+    // else knows yet. The FDO is on top, so its location is the last one.
+    unsafe {
+        memory.at::<u16>(0).write(6);
+        memory.at::<u16>(irp::OWN_SIZE).write(208 + 2 * 72);
+        memory.at::<i8>(irp::REQUESTOR_MODE).write(i8::from(request.user));
+        memory.at::<i8>(irp::STACK_COUNT).write(2);
+        memory.at::<i8>(irp::CURRENT_LOCATION).write(2);
+        if request.major == IRP_MJ_PNP {
+            memory.at::<i32>(irp::STATUS).write(STATUS_NOT_SUPPORTED);
+        }
+        memory.at::<usize>(irp::THREAD).write(super::processor_block::current_thread());
+        memory.at::<usize>(irp::ORIGINAL_FILE).write(request.file);
+        let location = irp::SIZE + stack::SIZE;
+        memory.at::<usize>(irp::CURRENT_STACK).write(address + location);
+        memory.at::<u8>(location + stack::MAJOR).write(request.major);
+        memory.at::<u8>(location + stack::MINOR).write(request.minor);
+        memory.at::<[u64; 4]>(location + stack::PARAMETERS).write(request.parameters);
+        memory.at::<usize>(location + stack::DEVICE_OBJECT).write(device.address());
+        memory.at::<usize>(location + stack::FILE_OBJECT).write(request.file);
+        if request.major == IRP_MJ_DEVICE_CONTROL {
+            let first = buffers.input.as_ref().map_or(0, |buffer| buffer.memory.address());
+            if request.parameters[2] & 3 == 3 {
+                memory.at::<usize>(location + stack::PARAMETERS + 24).write(first);
+            } else {
+                memory.at::<usize>(irp::SYSTEM_BUFFER).write(first);
+            }
+            if let Some((buffer, mdl)) = &buffers.output {
+                let mdl = mdl.as_ref().map_or(0, Memory::address);
+                memory.at::<usize>(irp::MDL_ADDRESS).write(mdl);
+                memory.at::<usize>(irp::USER_BUFFER).write(buffer.memory.address());
+            }
+        }
+    }
+    Some(memory)
+}
+
 impl Machine {
     /// Sends an IRP to the top of a device's stack, on this thread, and waits until it is completed.
     pub(crate) fn call_driver(&self, device: &Arc<Device>, request: &Request) -> Result<IoOutcome, Stopped> {
-        let out_of_memory =
-            || IoOutcome { status: super::ob::STATUS_INVALID_HANDLE, information: 0, output: Vec::new(), pended: false };
+        let out_of_memory = || IoOutcome {
+            status: super::ob::STATUS_INVALID_HANDLE,
+            information: 0,
+            output: Vec::new(),
+            pended: false,
+        };
         let Some(buffers) = Buffers::new(request) else { return Ok(out_of_memory()) };
-        let Some(memory) = Memory::zeroed(irp::SIZE + 2 * stack::SIZE) else { return Ok(out_of_memory()) };
+        let Some(memory) = build_irp(device, request, &buffers) else { return Ok(out_of_memory()) };
         let address = memory.address();
-        // SAFETY: offsets and types of IRP and IO_STACK_LOCATION, within zeroed memory that nobody
-        // else knows yet. The FDO is on top, so its location is the last one.
-        unsafe {
-            memory.at::<u16>(0).write(6);
-            memory.at::<u16>(irp::OWN_SIZE).write(208 + 2 * 72);
-            memory.at::<i8>(irp::REQUESTOR_MODE).write(i8::from(request.user));
-            memory.at::<i8>(irp::STACK_COUNT).write(2);
-            memory.at::<i8>(irp::CURRENT_LOCATION).write(2);
-            if request.major == IRP_MJ_PNP {
-                memory.at::<i32>(irp::STATUS).write(STATUS_NOT_SUPPORTED);
-            }
-            memory.at::<usize>(irp::THREAD).write(super::processor_block::current_thread());
-            memory.at::<usize>(irp::ORIGINAL_FILE).write(request.file);
-            let location = irp::SIZE + stack::SIZE;
-            memory.at::<usize>(irp::CURRENT_STACK).write(address + location);
-            memory.at::<u8>(location + stack::MAJOR).write(request.major);
-            memory.at::<u8>(location + stack::MINOR).write(request.minor);
-            memory.at::<[u64; 4]>(location + stack::PARAMETERS).write(request.parameters);
-            memory.at::<usize>(location + stack::DEVICE_OBJECT).write(device.address());
-            memory.at::<usize>(location + stack::FILE_OBJECT).write(request.file);
-            if request.major == IRP_MJ_DEVICE_CONTROL {
-                let first = buffers.input.as_ref().map_or(0, |buffer| buffer.memory.address());
-                if request.parameters[2] & 3 == 3 {
-                    memory.at::<usize>(location + stack::PARAMETERS + 24).write(first);
-                } else {
-                    memory.at::<usize>(irp::SYSTEM_BUFFER).write(first);
-                }
-                if let Some((buffer, mdl)) = &buffers.output {
-                    let mdl = mdl.as_ref().map_or(0, Memory::address);
-                    memory.at::<usize>(irp::MDL_ADDRESS).write(mdl);
-                    memory.at::<usize>(irp::USER_BUFFER).write(buffer.memory.address());
-                }
-            }
-        }
         self.io.live.lock().insert(address, Live { memory, done: None, pending: false });
         let entry = Entry {
             handler: handler_of(request.major),
@@ -351,23 +362,33 @@ impl Machine {
         let name = handler_of(request.major).name;
         let (status, information) = live.done.unwrap_or_else(|| {
             if !pended {
-                let text = format!("{name} returned {:#010x} without completing the IRP", returned.cast_unsigned());
+                let text =
+                    format!("{name} returned {:#010x} without completing the IRP", returned.cast_unsigned());
                 self.violate(rules::IRP_STATUS, text);
             }
             (returned, 0)
         });
         if pended != live.pending && live.done.is_some() {
-            self.violate(rules::IRP_STATUS, format!("{name}: STATUS_PENDING and IoMarkIrpPending go together"));
+            self.violate(
+                rules::IRP_STATUS,
+                format!("{name}: STATUS_PENDING and IoMarkIrpPending go together"),
+            );
         }
         if !pended && status != returned {
             let (status, returned) = (status.cast_unsigned(), returned.cast_unsigned());
-            self.violate(rules::IRP_STATUS, format!("{name} completed with {status:#010x}, returned {returned:#010x}"));
+            self.violate(
+                rules::IRP_STATUS,
+                format!("{name} completed with {status:#010x}, returned {returned:#010x}"),
+            );
         }
         if !buffers.intact() {
             self.violate(rules::IRP_BUFFER, format!("{name} wrote behind a buffer"));
         }
         if request.major == IRP_MJ_DEVICE_CONTROL && information > request.output {
-            self.violate(rules::IRP_BUFFER, format!("Information {information}: the buffer has {}", request.output));
+            self.violate(
+                rules::IRP_BUFFER,
+                format!("Information {information}: the buffer has {}", request.output),
+            );
         }
         let output = if status >= 0 { buffers.result(information.min(request.output)) } else { Vec::new() };
         if live.done.is_none() {
@@ -398,7 +419,11 @@ impl Machine {
         let Some(record) = live.get_mut(&address).filter(|record| record.done.is_none()) else {
             drop(live);
             self.violate(rules::IRP_COMPLETION, format!("IRP {address:#x} is none that this driver has"));
-            return Err(self.stop(MULTIPLE_COMPLETE, [address as u64, 0, 0, 0], "completion of what is no IRP"));
+            return Err(self.stop(
+                MULTIPLE_COMPLETE,
+                [address as u64, 0, 0, 0],
+                "completion of what is no IRP",
+            ));
         };
         // SAFETY: the record holds the IRP's memory; the driver owns it until this call.
         let (status, information, cancel, control) = unsafe {
@@ -450,12 +475,14 @@ impl Machine {
         self.complete_irp(address)?;
         Ok(status)
     }
+}
 
-    /// The device objects of an adapter, made when they are asked for first.
-    pub(crate) fn device_of(&self, adapter: &AdapterCore) -> Option<Arc<Device>> {
-        let mut device = adapter.device.lock();
+impl AdapterCore {
+    /// The adapter's device objects, made when they are asked for first; `None` without memory.
+    pub(crate) fn device(&self) -> Option<Arc<Device>> {
+        let mut device = self.device.lock();
         if device.is_none() {
-            *device = Device::new(adapter.driver.clone(), adapter.id);
+            *device = Device::new(self.driver.clone(), self.id);
         }
         device.clone()
     }
@@ -482,7 +509,8 @@ mod tests {
         let (actual, fields) = offsets(name);
         assert!(size.is_none_or(|size| size == actual), "{name}");
         for (path, offset) in expected {
-            let found = fields.iter().find(|(field, _)| field == path).unwrap_or_else(|| panic!("{name}.{path}"));
+            let found =
+                fields.iter().find(|(field, _)| field == path).unwrap_or_else(|| panic!("{name}.{path}"));
             assert_eq!(found.1, *offset, "{name}.{path}");
         }
     }

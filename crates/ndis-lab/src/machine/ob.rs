@@ -376,7 +376,11 @@ impl Manager {
     /// Files that are open on devices of a driver.
     pub(crate) fn files_of(&self, driver: u32) -> usize {
         let tables = self.tables.lock();
-        tables.objects.values().filter(|o| o.file.as_ref().is_some_and(|f| f.device.driver.id == driver)).count()
+        tables
+            .objects
+            .values()
+            .filter(|o| o.file.as_ref().is_some_and(|f| f.device.driver.id == driver))
+            .count()
     }
 
     /// What drivers hold.
@@ -394,6 +398,7 @@ impl Manager {
 
 impl Machine {
     /// The process that the calling thread runs in: the one it is attached to, or (`own`) its own.
+    #[allow(clippy::unused_self)] // a process of this machine, which the thread runs for
     pub(crate) fn current_process(&self, own: bool) -> usize {
         thread::with(|thread| {
             let attached = thread.attached.borrow().last().map(|(_, process)| *process);
@@ -445,7 +450,11 @@ impl Machine {
         drop(tables);
         let what = if found.is_some() { "is not referenced by this driver" } else { "is no object" };
         self.violate(rules::OBJECT_REFERENCE, format!("{object:#x} {what}"));
-        Err(self.stop(REFERENCE_BY_POINTER, [0, object as u64, 0, 0], "dereference of what was not referenced"))
+        Err(self.stop(
+            REFERENCE_BY_POINTER,
+            [0, object as u64, 0, 0],
+            "dereference of what was not referenced",
+        ))
     }
 
     /// Does what closing a handle or giving back a reference entails.
@@ -472,7 +481,10 @@ impl Machine {
         let kernel = handle & KERNEL_HANDLE == KERNEL_HANDLE;
         let gone = if user && kernel { None } else { self.ob.close(self.current_process(false), handle) };
         let Some(gone) = gone else {
-            self.violate(rules::OBJECT_HANDLE, format!("{handle:#x} is no handle here, or was closed before"));
+            self.violate(
+                rules::OBJECT_HANDLE,
+                format!("{handle:#x} is no handle here, or was closed before"),
+            );
             return Ok(STATUS_INVALID_HANDLE);
         };
         self.finish(gone)?;

@@ -22,10 +22,10 @@ const THREAD_SIZE: usize = 0x800;
 /// `KOBJECTS::ThreadObject`.
 pub(crate) const THREAD_OBJECT: u8 = 6;
 
+/// The memory behind GS: the region, and the KTHREAD of a thread of the lab's user.
 struct Block {
-    region: Memory,
-    /// What `KeGetCurrentThread` gives on a thread of the lab's user.
-    thread: Memory,
+    _region: Memory,
+    _thread: Memory,
 }
 
 thread_local! {
@@ -65,7 +65,7 @@ pub(super) fn prepare() {
         region.at::<usize>(CURRENT_THREAD).write(thread.address());
         write_thread_header(thread.at(0));
     }
-    BLOCK.with(|block| *block.borrow_mut() = Some(Block { region, thread }));
+    BLOCK.with(|block| *block.borrow_mut() = Some(Block { _region: region, _thread: thread }));
     REGION.set(base);
     set_gs(base);
 }

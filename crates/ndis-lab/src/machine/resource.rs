@@ -96,7 +96,10 @@ impl Machine {
         match self.resources.table.lock().remove(&address) {
             None => self.violate(rules::RESOURCE_USE, format!("ERESOURCE {address:#x} is not initialised")),
             Some(resource) if resource.exclusive.is_some() || !resource.shared.is_empty() => {
-                self.violate(rules::RESOURCE_USE, format!("ERESOURCE {address:#x} is deleted while it is held"));
+                self.violate(
+                    rules::RESOURCE_USE,
+                    format!("ERESOURCE {address:#x} is deleted while it is held"),
+                );
             }
             Some(_) => {}
         }
@@ -118,7 +121,11 @@ impl Machine {
             let Some(resource) = table.get_mut(&address) else {
                 drop(table);
                 self.violate(rules::RESOURCE_USE, format!("ERESOURCE {address:#x} is not initialised"));
-                return Err(self.stop(RESOURCE_NOT_OWNED, [address as u64, 0, 0, 0], "no ERESOURCE at this address"));
+                return Err(self.stop(
+                    RESOURCE_NOT_OWNED,
+                    [address as u64, 0, 0, 0],
+                    "no ERESOURCE at this address",
+                ));
             };
             if resource.open(want, me) {
                 resource.take(want, me);
@@ -136,7 +143,11 @@ impl Machine {
                 drop(table);
                 let what = if upgrade { "is shared by this thread" } else { "does not become free" };
                 self.violate(rules::RESOURCE_USE, format!("deadlock: ERESOURCE {address:#x} {what}"));
-                return Err(self.stop(RESOURCE_NOT_OWNED, [address as u64, 0, 0, 0], "deadlock on an ERESOURCE"));
+                return Err(self.stop(
+                    RESOURCE_NOT_OWNED,
+                    [address as u64, 0, 0, 0],
+                    "deadlock on an ERESOURCE",
+                ));
             }
             if want == Want::Exclusive && !waits {
                 resource.writers += 1;

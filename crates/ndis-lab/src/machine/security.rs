@@ -129,13 +129,17 @@ impl Descriptor {
         // SAFETY: the caller vouches for the header and for what its offsets lead to.
         unsafe {
             let header = std::slice::from_raw_parts(descriptor, 20);
-            let long = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
+            let long = |at: usize| {
+                u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize
+            };
             let mut end = 20;
             for at in [long(4), long(8)].into_iter().filter(|at| *at != 0) {
                 end = end.max(at + 8 + 4 * usize::from(*descriptor.add(at + 1)));
             }
             for at in [long(12), long(16)].into_iter().filter(|at| *at != 0) {
-                end = end.max(at + usize::from(u16::from_le_bytes([*descriptor.add(at + 2), *descriptor.add(at + 3)])));
+                end = end.max(
+                    at + usize::from(u16::from_le_bytes([*descriptor.add(at + 2), *descriptor.add(at + 3)])),
+                );
             }
             std::slice::from_raw_parts(descriptor, end).to_vec()
         }
@@ -177,14 +181,18 @@ impl Descriptor {
             }
         }
         let wanted = if everything { granted } else { granted & desired };
-        (desired & !granted == 0 && (wanted != 0 || desired == 0)).then_some(wanted)
+        (desired & !granted == 0 && wanted != 0).then_some(wanted)
     }
 }
 
 /// Turns generic rights into specific ones.
 pub(crate) fn map(mask: u32, mapping: [u32; 4]) -> u32 {
     let specific = mask & 0x0fff_ffff;
-    GENERIC.iter().zip(mapping).filter(|(bit, _)| mask & **bit != 0).fold(specific, |all, (_, rights)| all | rights)
+    GENERIC
+        .iter()
+        .zip(mapping)
+        .filter(|(bit, _)| mask & **bit != 0)
+        .fold(specific, |all, (_, rights)| all | rights)
 }
 
 fn read_acl(bytes: &[u8]) -> Option<Vec<Ace>> {
@@ -218,7 +226,10 @@ impl Machine {
     /// `SeReleaseSubjectContext`.
     pub(crate) fn release_subject(&self, context: usize) {
         if self.ob.subjects().remove(&context).is_none() {
-            self.violate(rules::SUBJECT_CONTEXT, format!("{context:#x} was not captured, or released before"));
+            self.violate(
+                rules::SUBJECT_CONTEXT,
+                format!("{context:#x} was not captured, or released before"),
+            );
         }
     }
 

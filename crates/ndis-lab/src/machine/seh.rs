@@ -48,7 +48,7 @@ const _: () = assert!(std::mem::offset_of!(Context, xmm) == 0x1a0);
 
 /// `EXCEPTION_RECORD`.
 #[repr(C)]
-struct Record {
+pub(crate) struct Record {
     code: u32,
     flags: u32,
     next: usize,
@@ -60,7 +60,7 @@ const _: () = assert!(size_of::<Record>() == 152);
 
 /// `DISPATCHER_CONTEXT` of x64.
 #[repr(C)]
-struct Dispatcher {
+pub(crate) struct Dispatcher {
     control_pc: u64,
     image_base: u64,
     function: usize,
@@ -129,7 +129,7 @@ impl View {
     /// # Safety
     /// `context` is that of a thread in this image, whose stack is intact.
     unsafe fn unwind(&self, context: &mut Context) -> Option<Unwound> {
-        // SAFETY (here and in `load`): the caller vouches for the stack.
+        // SAFETY: the caller vouches for the stack, which is all that is loaded from.
         let load = |address: u64| unsafe { (address as *const u64).read() };
         let rva = u32::try_from(usize::try_from(context.rip).ok()?.checked_sub(self.base)?).ok()?;
         let Some((at, begin, information)) = self.function(rva) else {
@@ -155,7 +155,8 @@ impl View {
             if set && within < prolog {
                 set = (0..count).filter_map(code).any(|c| c[1] & 15 == 3 && within >= u32::from(c[0]));
             }
-            let base = if set { context.general[register].wrapping_sub(offset) } else { context.general[RSP] };
+            let base =
+                if set { context.general[register].wrapping_sub(offset) } else { context.general[RSP] };
             let established = *frame.get_or_insert(base);
             while index < count {
                 let [place, operation] = code(index)?;
@@ -163,9 +164,8 @@ impl View {
                 let word = || Some(u64::from(u16::from_le_bytes(code(index + 1)?)));
                 let long = || -> Option<u64> { Some(u64::from(self.read::<u32>(codes + 2 * (index + 1))?)) };
                 let (slots, done) = match kind {
-                    1 if value == 0 => (2, true),
-                    1 => (3, true),
                     4 | 8 => (2, true),
+                    1 => (2 + usize::from(value != 0), true),
                     5 | 9 => (3, true),
                     0 | 2 | 3 | 10 => (1, true),
                     _ => (1, false),
@@ -202,7 +202,8 @@ impl View {
             }
             if flags & (EHANDLER | UHANDLER) != 0 && within >= prolog {
                 let routine = self.read::<u32>(behind)? as usize;
-                handler = (routine < self.size).then_some((self.base + routine, self.base + behind + 4, flags));
+                handler =
+                    (routine < self.size).then_some((self.base + routine, self.base + behind + 4, flags));
             }
             let stack = context.general[RSP];
             context.rip = load(stack);
@@ -328,27 +329,30 @@ unsafe fn unwind_to(record: &mut Record, start: &Context, target: u64, ip: u64) 
 /// # Safety
 /// Called as a language handler, by the lab's dispatcher or by a handler of the image that wraps it.
 pub(crate) unsafe extern "win64" fn c_specific_handler(
-    record: *mut u8,
+    record: *mut Record,
     frame: u64,
-    context: *mut u8,
-    dispatcher: *mut u8,
+    context: *mut Context,
+    dispatcher: *mut Dispatcher,
 ) -> i32 {
     // SAFETY: the structures are those that `dispatch` and `unwind_to` made, unchanged.
-    let (record, dispatcher) = unsafe { (&mut *record.cast::<Record>(), &mut *dispatcher.cast::<Dispatcher>()) };
-    let context = context.cast::<Context>();
+    let (record, dispatcher) = unsafe { (&mut *record, &mut *dispatcher) };
     let Some(view) = view(dispatcher.control_pc) else { return CONTINUE_SEARCH };
     let Some(table) = dispatcher.data.checked_sub(view.base) else { return CONTINUE_SEARCH };
-    let offset = |address: u64| u32::try_from(address.wrapping_sub(dispatcher.image_base)).unwrap_or(u32::MAX);
+    let offset =
+        |address: u64| u32::try_from(address.wrapping_sub(dispatcher.image_base)).unwrap_or(u32::MAX);
     let (pc, target) = (offset(dispatcher.control_pc), offset(dispatcher.target_ip));
     let count = view.read::<u32>(table).unwrap_or(0);
     for index in dispatcher.scope..count {
-        let Some([begin, end, handler, jump]) = view.read::<[u32; 4]>(table + 4 + 16 * index as usize) else { break };
+        let Some([begin, end, handler, jump]) = view.read::<[u32; 4]>(table + 4 + 16 * index as usize) else {
+            break;
+        };
         if pc < begin || pc >= end {
             continue;
         }
         let routine = view.base + handler as usize;
         if record.flags & (UNWINDING | EXIT_UNWIND) != 0 {
-            let aims_here = record.flags & TARGET_UNWIND != 0 && ((begin..end).contains(&target) || target == jump);
+            let aims_here =
+                record.flags & TARGET_UNWIND != 0 && ((begin..end).contains(&target) || target == jump);
             if aims_here {
                 break;
             }
@@ -411,7 +415,7 @@ unsafe extern "win64" fn raise(context: *mut Context, status: NTSTATUS) -> ! {
             let machine = unsafe { machine.as_ref() };
             let parameters = [u64::from(status.cast_unsigned()), context.rip, 0, 0];
             let text = format!("exception {:#010x} is not handled", status.cast_unsigned());
-            drop(machine.stop(NOT_HANDLED, parameters, text));
+            let _ = machine.stop(NOT_HANDLED, parameters, text);
         }
     }
     // SAFETY: the innermost frame of this thread; this function owns nothing any more.

@@ -41,21 +41,22 @@ impl Machine {
             debug_assert!(matches!(gone, Gone::Nothing), "a thread is no file");
             machine.notify();
         };
-        match std::thread::Builder::new().name("system thread".into()).spawn(run) {
-            Ok(_) => Some(handle),
-            Err(_) => {
-                self.threads.lock().retain(|(running, _)| *running != object);
-                let _ = self.ob.close(table.unwrap_or(super::ob::SYSTEM), handle);
-                let _ = self.ob.release(object);
-                None
-            }
+        if std::thread::Builder::new().name("system thread".into()).spawn(run).is_ok() {
+            return Some(handle);
         }
+        self.threads.lock().retain(|(running, _)| *running != object);
+        let _ = self.ob.close(table.unwrap_or(super::ob::SYSTEM), handle);
+        let _ = self.ob.release(object);
+        None
     }
 
     /// `PsTerminateSystemThread`: the thread leaves its routine.
     pub(crate) fn end_thread(&self) -> Stopped {
         if self.ob.kind(processor_block::current_thread()) != Some(Kind::Thread) {
-            self.violate(rules::PARAMETER, "PsTerminateSystemThread in a thread that the driver did not create");
+            self.violate(
+                rules::PARAMETER,
+                "PsTerminateSystemThread in a thread that the driver did not create",
+            );
             return self.stop(0x7c, [0; 4], "the end of a thread that is not the driver's");
         }
         let (held, resources) =
@@ -78,8 +79,12 @@ impl Machine {
     pub(crate) fn notify_process(&self, process: usize, create: bool) -> Result<(), Stopped> {
         let routines = self.ob.notify.lock().clone();
         for (routine, origin) in routines {
-            let entry =
-                Entry { handler: handler::PROCESS_NOTIFY, driver: origin.driver, adapter: None, irql: PASSIVE };
+            let entry = Entry {
+                handler: handler::PROCESS_NOTIFY,
+                driver: origin.driver,
+                adapter: None,
+                irql: PASSIVE,
+            };
             let args = [super::ob::SYSTEM as u64, process as u64, u64::from(create), 0, 0, 0, 0, 0];
             thread::with(|thread| thread.critical.set(thread.critical.get() + 1));
             // SAFETY: PsSetCreateProcessNotifyRoutine was given this routine for exactly this call.
@@ -90,4 +95,3 @@ impl Machine {
         Ok(())
     }
 }
-

@@ -5,8 +5,8 @@
 //! driver that uses it longer faults. On other hosts the system address is the user's.
 
 use ndis_sys::{
-    MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_PARTIAL, MDL_SOURCE_IS_NONPAGED_POOL, MDL_WRITE_OPERATION,
-    NTSTATUS, PVOID,
+    MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_PARTIAL, MDL_SOURCE_IS_NONPAGED_POOL,
+    MDL_WRITE_OPERATION, NTSTATUS, PVOID,
 };
 use parking_lot::Mutex;
 
@@ -178,12 +178,21 @@ impl Users {
     }
 
     /// The pages that hold all these bytes of a process.
-    fn find(&self, process: usize, address: usize, length: usize, write: bool) -> Option<std::sync::Arc<Pages>> {
+    fn find(
+        &self,
+        process: usize,
+        address: usize,
+        length: usize,
+        write: bool,
+    ) -> Option<std::sync::Arc<Pages>> {
         let end = address.checked_add(length)?;
         let mut regions = self.regions.lock();
         regions.retain(|region| region.pages.strong_count() > 0);
         let holds = |r: &&Region| {
-            r.process == process && r.address <= address && end <= r.address + r.length && (r.writable || !write)
+            r.process == process
+                && r.address <= address
+                && end <= r.address + r.length
+                && (r.writable || !write)
         };
         regions.iter().find(holds)?.pages.upgrade()
     }
@@ -201,7 +210,10 @@ impl Machine {
             ((*mdl).MdlFlags, (*mdl).StartVa as usize + (*mdl).ByteOffset as usize, (*mdl).ByteCount as usize)
         };
         if flags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL) != 0 {
-            self.violate(rules::MDL_LOCK, format!("MDL {mdl:p} has flags {flags:#x}: its pages are locked already"));
+            self.violate(
+                rules::MDL_LOCK,
+                format!("MDL {mdl:p} has flags {flags:#x}: its pages are locked already"),
+            );
         }
         let process = self.current_process(false);
         let pages = self.users.find(process, address, length, write);
@@ -229,7 +241,10 @@ impl Machine {
         };
         let parts = self.users.partial.lock().values().filter(|whole| **whole == mdl as usize).count();
         if parts > 0 {
-            self.violate(rules::MDL_LOCK, format!("MDL {mdl:p} is unlocked, and {parts} partial MDLs use its pages"));
+            self.violate(
+                rules::MDL_LOCK,
+                format!("MDL {mdl:p} is unlocked, and {parts} partial MDLs use its pages"),
+            );
         }
         drop(locked);
         // SAFETY: it was locked, so it is an MDL that lives and that the driver owns.
@@ -284,18 +299,24 @@ impl Machine {
     /// `IoBuildPartialMdl`.
     pub(crate) fn build_partial_mdl(&self, source: *mut MDL, target: *mut MDL, address: usize, length: u32) {
         if !self.packets.is_mdl(source as usize) || !self.packets.is_mdl(target as usize) {
-            self.violate(rules::PARAMETER, format!("MDL {source:p} or {target:p} was not allocated, or was freed"));
+            self.violate(
+                rules::PARAMETER,
+                format!("MDL {source:p} or {target:p} was not allocated, or was freed"),
+            );
             return;
         }
         // SAFETY: both live, as the table says, and the driver owns them.
         unsafe {
             let start = (*source).StartVa as usize + (*source).ByteOffset as usize;
             let end = start + (*source).ByteCount as usize;
-            let length = if length == 0 { u32::try_from(end.saturating_sub(address)).unwrap_or(0) } else { length };
+            let length =
+                if length == 0 { u32::try_from(end.saturating_sub(address)).unwrap_or(0) } else { length };
             if address < start || address + length as usize > end {
                 self.violate(
                     rules::PARAMETER,
-                    format!("{length} bytes at {address:#x} are not within the source, {start:#x} to {end:#x}"),
+                    format!(
+                        "{length} bytes at {address:#x} are not within the source, {start:#x} to {end:#x}"
+                    ),
                 );
                 return;
             }
@@ -307,8 +328,8 @@ impl Machine {
             if (*source).MdlFlags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL) == 0 {
                 self.violate(rules::MDL_LOCK, format!("the pages of source MDL {source:p} are not locked"));
             }
-            (*target).MdlFlags = MDL_PARTIAL
-                | (*source).MdlFlags & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA);
+            (*target).MdlFlags =
+                MDL_PARTIAL | (*source).MdlFlags & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA);
             (*target).Process = (*source).Process;
             (*target).StartVa = (address & !(PAGE - 1)) as PVOID;
             (*target).ByteOffset = u32::try_from(address % PAGE).unwrap_or(0);
@@ -331,10 +352,20 @@ impl Machine {
 
     /// A process ends: its pages must not be locked.
     pub(crate) fn check_process_pages(&self, process: usize) {
-        let found = self.users.locked.lock().values().find(|l| l.process == process && l.pages.is_some()).map(|l| l.origin);
+        let found = self
+            .users
+            .locked
+            .lock()
+            .values()
+            .find(|l| l.process == process && l.pages.is_some())
+            .map(|l| l.origin);
         if let Some(origin) = found {
             self.violate(rules::MDL_LOCK, format!("process {process} ends with pages locked {origin}"));
-            drop(self.stop(PROCESS_HAS_LOCKED_PAGES, [0, process as u64, 1, 0], "a process ends with locked pages"));
+            let _ = self.stop(
+                PROCESS_HAS_LOCKED_PAGES,
+                [0, process as u64, 1, 0],
+                "a process ends with locked pages",
+            );
         }
         self.users.regions.lock().retain(|region| region.process != process);
     }

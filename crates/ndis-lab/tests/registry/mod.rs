@@ -60,8 +60,12 @@ fn resource(file: &PeFile64<'_>, bytes: &[u8], name: &str) -> Vec<u8> {
             if found.data(resources).unwrap().iter().map(|unit| unit.get(LE)).ne(wanted.iter().copied()) {
                 continue;
             }
-            let ResourceDirectoryEntryData::Table(languages) = entry.data(resources).unwrap() else { continue };
-            let ResourceDirectoryEntryData::Data(data) = languages.entries[0].data(resources).unwrap() else { continue };
+            let ResourceDirectoryEntryData::Table(languages) = entry.data(resources).unwrap() else {
+                continue;
+            };
+            let ResourceDirectoryEntryData::Data(data) = languages.entries[0].data(resources).unwrap() else {
+                continue;
+            };
             let found = sections.pe_data_at(bytes, data.offset_to_data.get(LE)).expect("data in a section");
             return found[..data.size.get(LE) as usize].to_vec();
         }
