@@ -188,6 +188,7 @@ mutants! {
     a_version_that_does_not_exist: FutureVersion => REGISTER_CHARACTERISTICS;
     a_pause_completed_twice: PauseTwice => STATE_COMPLETION;
     locks_in_two_orders: LockOrder => LOCK_CYCLE;
+    a_panic: PanicInOid => BUGCHECK;
     a_wait_at_dispatch: WaitAtDispatch => IRQL_WAIT;
     a_queued_lock_held_on_return: QueuedLockHeld => LOCK_HELD_ON_RETURN;
     a_reader_lock_held_on_return: RwLockHeld => LOCK_HELD_ON_RETURN;
@@ -220,6 +221,24 @@ fn a_bugcheck_is_a_value_and_ends_the_machine() {
     assert!(matches!(adapter.restart(), Err(LabError::BugCheck(_))));
     assert!(matches!(driver.add_adapter(AdapterConfig::new()), Err(LabError::BugCheck(_))));
     assert_eq!(lab.bugcheck().unwrap(), *bugcheck);
+}
+
+#[test]
+fn a_panic_in_the_driver_stops_the_machine_only() {
+    // Often, on one thread: nothing of the panic may stay behind.
+    for round in 0..4 {
+        let lab = lab();
+        let driver = load(&lab, Defect::PanicInOid).unwrap();
+        let adapter = driver.add_adapter(AdapterConfig::new()).unwrap();
+        let error = adapter.oid(Oid::query(ndis_sys::OID_GEN_VENDOR_ID, 4)).unwrap_err();
+        let LabError::BugCheck(bugcheck) = error else { panic!("{error}") };
+        assert_eq!((bugcheck.code, bugcheck.handler), (0x1e, Some("MiniportOidRequest")), "{bugcheck}");
+        assert!(bugcheck.detail.contains("the driver expected something"), "{bugcheck}");
+        assert!(bugcheck.detail.contains(file!().trim_end_matches("native.rs")), "{bugcheck}");
+        assert!(!std::thread::panicking());
+        let caught = std::panic::catch_unwind(|| assert_eq!(round, 9, "a panic of the test's own"));
+        assert!(caught.is_err());
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -26,6 +26,7 @@ pub(crate) mod io;
 pub(crate) mod lock;
 mod lock_order;
 pub(crate) mod ob;
+mod panic;
 pub(crate) mod pool;
 pub(crate) mod processor_block;
 pub(crate) mod resource;
@@ -178,6 +179,7 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(options: Options) -> Arc<Self> {
         guard::prepare();
+        panic::install();
         #[cfg(target_os = "linux")]
         trap::install();
         Arc::new_cyclic(|this| Self {

@@ -109,6 +109,8 @@ pub(crate) struct Thread {
     pub(crate) attached: RefCell<Vec<(usize, usize)>>,
     /// ERESOURCEs that it holds, each as often as it acquired them.
     pub(crate) resources: RefCell<Vec<usize>>,
+    /// Driver code was left from within its panic.
+    pub(super) panicked: Cell<bool>,
 }
 
 thread_local! {
@@ -127,6 +129,7 @@ thread_local! {
             process: Cell::new(0),
             attached: RefCell::new(Vec::new()),
             resources: RefCell::new(Vec::new()),
+            panicked: Cell::new(false),
         }
     };
 }
@@ -137,7 +140,6 @@ pub(crate) fn with<R>(look: impl FnOnce(&Thread) -> R) -> R {
 }
 
 /// As [`with`], also in a signal handler or while the thread ends: `None` if it is too late.
-#[cfg(target_os = "linux")]
 pub(super) fn try_with<R>(look: impl FnOnce(&Thread) -> R) -> Option<R> {
     THREAD.try_with(look).ok()
 }
@@ -291,6 +293,9 @@ impl Machine {
         // SAFETY: the caller vouches for `target` and `args`; `frame` is a local of ours, pinned by
         // not being touched until the call has ended, and used for this entry only.
         let returned = unsafe { switch::call(&raw mut frame, target, &raw const args) };
+        // The frame is spent: whatever goes wrong from here on is not the driver's doing.
+        with(|thread| thread.frame.set(std::ptr::null_mut()));
+        Self::settle_panic();
         let mut result = if returned.stopped == 0 { Ok(returned.value) } else { Err(Stopped::new()) };
         if result.is_ok() {
             self.check_return(during, debts);

@@ -3,8 +3,8 @@
 //!
 //! A trap of a thread that runs driver code, and not a function of the lab on its behalf, resumes in
 //! [`landed`] on the stack below the entry frame: the driver's frames are given up anyway. All other
-//! traps go where they went before the lab came. The panic of a natively linked driver is no trap: it
-//! aborts the process, since `abort` holds a lock of the C library that cannot be left.
+//! traps go where they went before the lab came. A touch of guarded memory ([`super::guard`]) is reported by
+//! the rule that it breaks.
 
 use core::arch::naked_asm;
 use std::ptr::{NonNull, null_mut};
