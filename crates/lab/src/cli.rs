@@ -10,10 +10,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+#[cfg(unix)]
+use crate::bridge;
 use crate::conformance;
 use crate::demo::{self, AlgorithmChoice, Observer, Options, Section, show};
-use crate::{faults, fuzz};
 use crate::source::DriverSource;
+use crate::{faults, fuzz};
 
 const FAILED: u8 = 1;
 const UNUSABLE: u8 = 2;
@@ -58,6 +60,14 @@ enum Command {
     ///
     /// Exit status: 0 if nothing failed, 1 if something did, 2 if it could not be tried.
     Fuzz(fuzz::Arguments),
+    /// Joins a driver's segment to a UNIX datagram socket or a TAP device, by a cable that may be bad
+    ///
+    /// A small IPv4 host on an adapter answers ARP and echo requests and sends its own, under ESP (IPsec Task Offload
+    /// Version 2) where it has SAs. What is at the other end is up to you: the Linux kernel in QEMU, say.
+    ///
+    /// Exit status: 0 if all echo requests were answered and no rule was broken, 1 if not, 2 if it could not be tried.
+    #[cfg(unix)]
+    Bridge(bridge::Arguments),
 }
 
 /// Arguments of `lab demo`.
@@ -94,6 +104,8 @@ pub fn main() -> ExitCode {
         Command::Conformance(arguments) => verdict(conformance::command(&arguments, say)),
         Command::Faults(arguments) => verdict(faults::command(&arguments, say)),
         Command::Fuzz(arguments) => verdict(fuzz::command(&arguments, say)),
+        #[cfg(unix)]
+        Command::Bridge(arguments) => verdict(bridge::command(&arguments, say)),
     }
 }
 

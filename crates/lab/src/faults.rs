@@ -114,6 +114,9 @@ impl Report {
 /// Tries everything. `watch` is told the lives done and known.
 pub fn run(options: &Options, mut watch: impl FnMut(u64, u64)) -> Report {
     let start = Instant::now();
+    let mut options = options.clone();
+    options.subject.probe();
+    let options = &options;
     let mut report = Report { driver: options.subject.source.to_string(), ..Report::default() };
     let mut search = Search::new(options.depth);
     let mut lives: Vec<(Vec<Site>, Lived)> = Vec::new();

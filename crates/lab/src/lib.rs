@@ -1,5 +1,6 @@
 //! What the lab's command line does, as functions that tests can call.
 //!
+//! - [`bridge`]: `lab bridge`, a segment joined to the world outside
 //! - [`cli`]: arguments, exit status, and what is shown on a terminal
 //! - [`conformance`]: `lab conformance`, the lab's suite on a driver
 //! - [`input`]: captures and the judgement of their packets
@@ -7,10 +8,14 @@
 //! - [`faults`]: `lab faults`, fault injection
 //! - [`fuzz`]: `lab fuzz`, scripts by chance
 //! - [`life`]: what a driver lives through while faults are injected
+//! - [`sa`]: security associations on the command line
+//! - [`station`]: a small IPv4 host on an adapter
 //! - [`source`]: where the driver comes from
 
 #![allow(clippy::doc_markdown)] // ADD_SA, IPsecOV2 and hundreds like them are names, not code
 
+#[cfg(unix)]
+pub mod bridge;
 pub mod cli;
 pub mod conformance;
 pub mod demo;
@@ -18,4 +23,6 @@ pub mod faults;
 pub mod fuzz;
 pub mod input;
 pub mod life;
+pub mod sa;
 pub mod source;
+pub mod station;

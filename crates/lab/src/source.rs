@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ndis_lab::{Driver, Lab, LabError, LoadError};
+use ndis_sys::DRIVER_INITIALIZE;
 
 /// The name of the linked driver's service; an image's is its file's.
 const SERVICE: &str = "ipsecnic";
@@ -14,7 +15,34 @@ pub enum DriverSource {
     Image(PathBuf),
     /// The driver that is linked into this program.
     Native,
+    /// Another driver that is linked into this program.
+    Linked(Linked),
 }
+
+/// A linked driver: its name and its entry point.
+#[derive(Clone, Copy, Debug)]
+pub struct Linked {
+    name: &'static str,
+    entry: DRIVER_INITIALIZE,
+}
+
+impl Linked {
+    /// A driver that is linked into this program.
+    ///
+    /// # Safety
+    /// As [`Lab::load_native`].
+    pub const unsafe fn new(name: &'static str, entry: DRIVER_INITIALIZE) -> Self {
+        Self { name, entry }
+    }
+}
+
+impl PartialEq for Linked {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.entry as usize == other.entry as usize
+    }
+}
+
+impl Eq for Linked {}
 
 /// Why a driver cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +66,7 @@ impl DriverSource {
     pub fn load(&self) -> Result<(Lab, Driver), SourceError> {
         let lab = Lab::new();
         let driver = self.load_into(&lab).map_err(|error| match (self, error) {
-            (Self::Native, error) => SourceError::Native(error),
+            (Self::Native | Self::Linked(_), error) => SourceError::Native(error),
             (Self::Image(path), LabError::Load(LoadError::Io(error))) => {
                 SourceError::Read(path.clone(), error)
             }
@@ -56,6 +84,8 @@ impl DriverSource {
             Self::Image(path) => lab.load_file(path),
             // SAFETY: the entry point of a miniport driver, which keeps the contract of one.
             Self::Native => unsafe { lab.load_native(ipsecnic::DriverEntry, SERVICE) },
+            // SAFETY: `Linked::new` asked for what this needs.
+            Self::Linked(linked) => unsafe { lab.load_native(linked.entry, linked.name) },
         }
     }
 }
@@ -65,6 +95,7 @@ impl std::fmt::Display for DriverSource {
         match self {
             Self::Image(path) => write!(f, "{}", path.display()),
             Self::Native => f.write_str("the native driver"),
+            Self::Linked(linked) => write!(f, "the native driver {}", linked.name),
         }
     }
 }

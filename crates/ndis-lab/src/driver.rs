@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use ndis_sys::{DRIVER_INITIALIZE, NDIS_MINIPORT_DRIVER_CHARACTERISTICS, UNICODE_STRING};
 use parking_lot::{Condvar, Mutex};
@@ -53,17 +54,21 @@ struct NativeGuard;
 
 static NATIVE: (Mutex<Option<ThreadId>>, Condvar) = (Mutex::new(None), Condvar::new());
 
+/// How long threads of a machine that was dropped may still hold its driver.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
 impl NativeGuard {
     fn take() -> Result<Self, LabError> {
         let me = std::thread::current().id();
         let mut holder = NATIVE.0.lock();
         while let Some(thread) = *holder {
-            if thread == me {
+            if thread != me {
+                NATIVE.1.wait(&mut holder);
+            } else if NATIVE.1.wait_for(&mut holder, LAST_THREADS).timed_out() {
                 return Err(LabError::Invalid(
                     "this thread has a native driver loaded already: its statics exist once",
                 ));
             }
-            NATIVE.1.wait(&mut holder);
         }
         *holder = Some(me);
         Ok(Self)
@@ -73,7 +78,7 @@ impl NativeGuard {
 impl Drop for NativeGuard {
     fn drop(&mut self) {
         *NATIVE.0.lock() = None;
-        NATIVE.1.notify_one();
+        NATIVE.1.notify_all();
     }
 }
 

@@ -81,7 +81,8 @@ impl Profile {
         }
         for adapter in 0..ADAPTERS {
             steps.extend([Action::Add, Action::Restart].map(|action| Step { adapter, action }));
-            let filter = maker.oid(sys::OID_GEN_CURRENT_PACKET_FILTER, Kind::Set, 0xf_u32.to_le_bytes().into());
+            let filter =
+                maker.oid(sys::OID_GEN_CURRENT_PACKET_FILTER, Kind::Set, 0xf_u32.to_le_bytes().into());
             steps.push(Step { adapter, action: filter });
             let on = maker.oid(sys::OID_OFFLOAD_ENCAPSULATION, Kind::Set, encapsulation());
             steps.push(Step { adapter, action: on });
@@ -162,9 +163,7 @@ impl Maker<'_> {
                 let count = self.random.usize(1..6);
                 Action::DeleteSas((0..count).map(|_| self.handle()).collect())
             }
-            51..=52 if ipsec => {
-                Action::UpdateSa(self.handle(), self.one_in(4), self.spi(), self.word())
-            }
+            51..=52 if ipsec => Action::UpdateSa(self.handle(), self.one_in(4), self.spi(), self.word()),
             53..=74 => {
                 let count = self.random.usize(1..6);
                 Action::Send((0..count).map(|_| self.list()).collect(), self.random.bool())
@@ -187,7 +186,8 @@ impl Maker<'_> {
 
     fn request(&mut self) -> Action {
         let mut oid = if self.one_in(12) {
-            self.pick(&[0, 0x0001_0000, 0x0101_0000, 0xfc01_0000, 0xfd01_0000, 0xff00_0000]) | self.random.u32(..0x400)
+            self.pick(&[0, 0x0001_0000, 0x0101_0000, 0xfc01_0000, 0xfd01_0000, 0xff00_0000])
+                | self.random.u32(..0x400)
         } else {
             let at = self.random.usize(..self.profile.oids.len());
             self.profile.oids[at]
@@ -205,11 +205,23 @@ impl Maker<'_> {
             self.pick(&[Kind::Query, Kind::Query, Kind::Set, Kind::Set, Kind::QueryStatistics, Kind::Method])
         };
         let input = if kind == Kind::Query { Vec::new() } else { self.input(oid) };
-        let room = if self.random.bool() { self.pick(&[0, 1, 3, 4, 6, 8, 12, 64, 256, 1024]) } else { self.random.usize(..600) };
+        let room = if self.random.bool() {
+            self.pick(&[0, 1, 3, 4, 6, 8, 12, 64, 256, 1024])
+        } else {
+            self.random.usize(..600)
+        };
         let direct = sa_oid || self.one_in(20);
         // The guard of the lab's buffers is for 8-byte boundaries; NDIS aligns those of sets as their type.
         let misalign = if self.one_in(10) { self.random.usize(..8) } else { 0 };
-        Action::Oid(Request { oid, kind, input: Bytes(input), room, direct, at_dispatch: self.random.bool(), misalign })
+        Action::Oid(Request {
+            oid,
+            kind,
+            input: Bytes(input),
+            room,
+            direct,
+            at_dispatch: self.random.bool(),
+            misalign,
+        })
     }
 
     /// The buffer of a set: a good one, a damaged one, or garbage.
@@ -240,7 +252,8 @@ impl Maker<'_> {
             3 | 4 if !bytes.is_empty() => {
                 for _ in 0..self.random.usize(1..5) {
                     let at = self.random.usize(..bytes.len());
-                    bytes[at] = self.pick(&[0, 1, 0x7f, 0x80, 0xff, bytes[at] ^ 1, bytes[at].wrapping_add(1)]);
+                    bytes[at] =
+                        self.pick(&[0, 1, 0x7f, 0x80, 0xff, bytes[at] ^ 1, bytes[at].wrapping_add(1)]);
                 }
             }
             _ => {}
@@ -355,7 +368,8 @@ impl Maker<'_> {
 
     fn plain_frame(&mut self) -> Vec<u8> {
         let (to, from) = self.addresses();
-        let kind: [u8; 2] = self.pick(&[[0x08, 0], [0x86, 0xdd], [0x88, 0xb5], [0x81, 0], [0x08, 6], [0, 46]]);
+        let kind: [u8; 2] =
+            self.pick(&[[0x08, 0], [0x86, 0xdd], [0x88, 0xb5], [0x81, 0], [0x08, 6], [0, 46]]);
         let mut bytes = [to.as_slice(), &from, &kind].concat();
         let most = self.profile.frame.saturating_sub(bytes.len());
         let length = match self.random.u8(..3) {
@@ -389,7 +403,8 @@ impl Maker<'_> {
         let mut outbound = OutboundSa::new(sa, 1, self.random.u64(..));
         let most = self.profile.frame.saturating_sub(14 + 20 + 8 + 8 + 22);
         let most = u16::try_from(most).unwrap_or(u16::MAX);
-        let length = if self.random.bool() { self.random.u16(..=most.min(64)) } else { self.random.u16(..=most) };
+        let length =
+            if self.random.bool() { self.random.u16(..=most.min(64)) } else { self.random.u16(..=most) };
         let packet = crate::life::udp(source, destination, length);
         let (to, from) = self.addresses();
         match outbound.frame(&packet) {

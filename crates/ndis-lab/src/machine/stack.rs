@@ -63,8 +63,10 @@ pub(crate) fn capture(first_exact: bool) -> CallStack {
     let mut walk = host::Walk { limit, frames: Vec::new(), driver_from: 0, registers: None };
     host::trace(&mut walk);
     let mut frames: Vec<StackFrame> = Vec::with_capacity(walk.frames.len());
-    for address in walk.frames.drain(..).skip(walk.driver_from) {
-        frames.push(StackFrame::new(None, address, false));
+    // Without a frame of the lab in between, the driver's frames were lost.
+    if walk.driver_from > 0 {
+        frames
+            .extend(walk.frames.drain(..).skip(walk.driver_from).map(|at| StackFrame::new(None, at, false)));
     }
     if let Some((address, registers)) = walk.registers {
         // All frames before are the lab's.
@@ -75,6 +77,15 @@ pub(crate) fn capture(first_exact: bool) -> CallStack {
         first.set_exact(first_exact);
     }
     CallStack::new(frames)
+}
+
+/// Whether a function is where the lab goes on after a trap in driver code.
+#[cfg(unix)]
+fn is_trap(function: usize) -> bool {
+    #[cfg(target_os = "linux")]
+    return function == super::trap::trampoline as *const () as usize;
+    #[cfg(not(target_os = "linux"))]
+    return function == 0;
 }
 
 /// The general-purpose registers as far as they are known.
@@ -275,7 +286,8 @@ mod host {
                 return ENOUGH;
             }
             walk.frames.push(address);
-            if exports::is_export(_Unwind_GetRegionStart(context)) {
+            let function = _Unwind_GetRegionStart(context);
+            if exports::is_export(function) || super::is_trap(function) {
                 walk.driver_from = walk.frames.len();
             }
             GO_ON

@@ -143,7 +143,7 @@ unsafe fn landing(
 /// Calls [`landed`] on an aligned stack. To unwinders it is the frame of a signal handler that
 /// interrupted the driver.
 #[unsafe(naked)]
-extern "sysv64" fn trampoline() -> ! {
+pub(super) extern "sysv64" fn trampoline() -> ! {
     naked_asm!(
         ".cfi_startproc",
         ".cfi_signal_frame",

@@ -69,6 +69,7 @@ pub(crate) enum Defect {
     WildAccess,
     IllegalInstruction,
     EndlessRecursion,
+    LeakOnFailure,
     /// No mistake: the same driver, registered for a later version, with its revisions.
     Ndis640,
     Ndis660,
@@ -166,6 +167,7 @@ pub(crate) fn entry(defect: Defect) -> DRIVER_INITIALIZE {
         WildAccess,
         IllegalInstruction,
         EndlessRecursion,
+        LeakOnFailure,
         Ndis640,
         Ndis660,
         Ndis683,
@@ -452,7 +454,9 @@ ndis_fn! {
             match initialize_adapter(handle, adapter) {
                 Ok(()) => NDIS_STATUS_SUCCESS,
                 Err(status) => {
-                    tear_down(adapter);
+                    if !is(Defect::LeakOnFailure) {
+                        tear_down(adapter);
+                    }
                     status
                 }
             }
