@@ -1,4 +1,5 @@
 //! What is advertised, and how it is changed: keywords, OID_TCP_OFFLOAD_PARAMETERS, OID_OFFLOAD_ENCAPSULATION.
+#![allow(clippy::doc_markdown, reason = "ADD_SA, IPsec and the like are words of the field, not Rust items")]
 
 mod control;
 

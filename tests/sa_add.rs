@@ -1,4 +1,5 @@
 //! ADD_SA and ADD_SA_EX: what is accepted, what is refused, and that both are what is advertised.
+#![allow(clippy::doc_markdown, reason = "ADD_SA, IPsec and the like are words of the field, not Rust items")]
 
 mod control;
 
@@ -44,17 +45,12 @@ fn ah(spi: u32, authentication: Algorithm) -> Association {
 /// Accepted and deleted again, or refused with INVALID_PARAMETER.
 fn accepted(adapter: &Adapter, sa: &SaParameters) -> bool {
     let (outcome, handle) = adapter.add_sa_ex(sa).expect("ADD_SA_EX");
-    match handle {
-        Some(handle) => {
-            assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
-            delete(adapter, &[handle]);
-            true
-        }
-        None => {
-            assert_eq!(status(outcome.status), status(NDIS_STATUS_INVALID_PARAMETER));
-            false
-        }
+    let expected = if handle.is_some() { NDIS_STATUS_SUCCESS } else { NDIS_STATUS_INVALID_PARAMETER };
+    assert_eq!(status(outcome.status), status(expected));
+    if let Some(handle) = handle {
+        delete(adapter, &[handle]);
     }
+    handle.is_some()
 }
 
 on_both! {
@@ -248,6 +244,37 @@ on_both! {
             assert!(!seen.contains(&handles[index]), "handle {:#x} comes twice", handles[index]);
             seen.push(handles[index]);
         }
+    }
+
+    /// Each allocation of an addition, and of a dump, fails once: RESOURCES, no handle, nothing kept.
+    fn without_memory(bench) {
+        let adapter = bench.adapter(AdapterConfig::new().keyword("SaOffloadCapacity", "8"));
+        let sa = outbound(esp(1, algorithm(GCM_256, 36), None));
+        let mut failures = 0;
+        loop {
+            bench.lab.fail_after(failures);
+            let (outcome, handle) = adapter.add_sa_ex(&sa).unwrap();
+            bench.lab.clear_faults();
+            if let Some(handle) = handle {
+                delete(&adapter, &[handle]);
+                break;
+            }
+            assert_eq!(status(outcome.status), status(NDIS_STATUS_RESOURCES));
+            assert_eq!((table(&adapter).0.added, table(&adapter).0.waiting), (0, 0));
+            failures += 1;
+        }
+        assert!(failures >= 1, "an SA takes memory");
+        // A list whose second element finds no memory.
+        bench.lab.fail_after(failures);
+        let (outcome, handles) = adapter.add_sa_list(&[sa.clone(), sa.clone(), sa]).unwrap();
+        bench.lab.clear_faults();
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
+        assert_eq!(handles.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+        bench.lab.fail_after(0);
+        let outcome = adapter.oid(Oid::query(ipsecnic::dump::OID_IPSECNIC_SA_TABLE, 4096)).unwrap();
+        bench.lab.clear_faults();
+        assert_eq!((status(outcome.status), outcome.bytes_written), (status(NDIS_STATUS_RESOURCES), 0));
+        assert_eq!(table(&adapter).1.len(), 2);
     }
 
     /// The four OIDs on the regular path, as sets and as methods.

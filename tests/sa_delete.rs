@@ -1,4 +1,5 @@
 //! DELETE_SA: lists, pending requests and their ends, and what is left of a key.
+#![allow(clippy::doc_markdown, reason = "ADD_SA, IPsec and the like are words of the field, not Rust items")]
 
 mod control;
 

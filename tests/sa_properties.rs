@@ -2,6 +2,7 @@
 //! overflow, lists that lie. Nothing breaks a rule of the lab, nothing is half done, and the table holds what was added.
 //!
 //! `PROPTEST_CASES` sets the number of cases; each begins with a driver that is loaded once for the whole test.
+#![allow(clippy::doc_markdown, reason = "ADD_SA, IPsec and the like are words of the field, not Rust items")]
 
 mod control;
 
@@ -257,7 +258,6 @@ on_both! {
                 bytes[8..16].fill(0);
             }
             let mut request = match kind {
-                0 => Oid::query(oid, output),
                 1 => Oid::set(oid, bytes),
                 2 => Oid::method(oid, bytes, output),
                 _ => Oid::query(oid, output),

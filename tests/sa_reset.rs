@@ -1,4 +1,5 @@
 //! A wedged device, its reset, and the ends of an adapter: what SAs, sends and requests come to.
+#![allow(clippy::doc_markdown, reason = "ADD_SA, IPsec and the like are words of the field, not Rust items")]
 
 mod control;
 

@@ -5,6 +5,7 @@
 //!
 //! Two seconds natively and in the image; 60 each with `IPSECNIC_LONG=1`. `IPSECNIC_SEED` repeats the choices of a run (not
 //! its interleaving).
+#![allow(clippy::doc_markdown, reason = "ADD_SA, IPsec and the like are words of the field, not Rust items")]
 
 mod control;
 
@@ -176,7 +177,7 @@ impl Life {
 
     fn update(&self, random: &mut fastrand::Rng, ledger: &Ledger, gone: &[usize]) {
         let high = random.u32(..);
-        let index = random.usize(..ledger.live.len() + 1);
+        let index = random.usize(..=ledger.live.len());
         if let Some((handle, flow)) = ledger.live.iter().nth(index) {
             let update = update_sa(*handle, Operation::Esp, flow.spi, high);
             let expected =
@@ -357,7 +358,9 @@ fn live(lab: &Lab, driver: &Driver, peer: &Adapter, seed: u64, until: Instant) -
     let decrypted = Arc::new(AtomicUsize::new(0));
     let count = decrypted.clone();
     adapter.set_receive_sink(Some(Arc::new(move |_: &Adapter, frames: Vec<Received>| {
-        frames.iter().for_each(|frame| judge(frame, &count));
+        for frame in &frames {
+            judge(frame, &count);
+        }
     })));
     adapter.set_return_policy(if seed.is_multiple_of(2) {
         ReturnPolicy::Inside
@@ -383,7 +386,9 @@ fn live(lab: &Lab, driver: &Driver, peer: &Adapter, seed: u64, until: Instant) -
         life.stop.store(true, Relaxed);
         let ledgers: Vec<_> = oids.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         receiver.join().expect("the receiver");
-        senders.into_iter().for_each(|sender| sender.join().expect("a sender"));
+        for sender in senders {
+            sender.join().expect("a sender");
+        }
         let ledgers: Vec<Ledger> =
             ledgers.into_iter().map(|ledger| ledger.expect("a thread of direct OIDs")).collect();
         (ledgers, resets.expect("the upheavals"))

@@ -1,6 +1,7 @@
 //! What the tests of the control plane share: a lab with the driver in it, natively linked or as its image, two or three
 //! stations on a segment, and a second opinion on ESP packets.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this module")]
+#![allow(clippy::doc_markdown, reason = "words of the field, not Rust items")]
 
 use std::cell::RefCell;
 use std::collections::HashSet;
