@@ -1,6 +1,7 @@
 //! What a case works with: a machine of its own, and drivers and adapters that are taken down after it.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::driver::Driver;
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::objects::Keywords;
+use crate::rules::Violation;
 
 /// One machine with the driver under test.
 pub(super) struct Context {
@@ -24,6 +26,15 @@ pub(super) struct Context {
     driver: RefCell<Option<Driver>>,
     adapters: RefCell<Vec<Adapter>>,
     abandoned: Cell<bool>,
+    /// What was found on further machines of this case.
+    elsewhere: Rc<RefCell<Evidence>>,
+}
+
+/// Broken rules, and what was left behind.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    pub(super) violations: Vec<Violation>,
+    pub(super) left: Vec<String>,
 }
 
 impl Context {
@@ -31,17 +42,19 @@ impl Context {
         Self {
             subject,
             facts,
-            lab: Lab::builder().timeout(patience).processors(4).build(),
+            lab: Lab::builder().timeout(patience).processors(4).guard_pages(true).build(),
             patience,
             driver: RefCell::new(None),
             adapters: RefCell::new(Vec::new()),
             abandoned: Cell::new(false),
+            elsewhere: Rc::default(),
         }
     }
 
     /// Another machine with the same driver; the one before must have ended.
     pub(super) fn another(&self) -> Self {
-        Self::new(self.subject.clone(), self.facts.clone(), self.patience)
+        let other = Self::new(self.subject.clone(), self.facts.clone(), self.patience);
+        Self { elsewhere: self.elsewhere.clone(), ..other }
     }
 
     /// What the driver claims.
@@ -140,13 +153,19 @@ impl Context {
 
     /// Takes this machine down and looks at what is left: for cases with machines of their own.
     pub(super) fn finish(self) -> Outcome {
-        self.take_down()?;
-        let violations = self.lab.violations();
-        let census = self.lab.census();
-        match violations.first() {
-            Some(violation) => Err(Stop::Failed(format!("rule {violation}"))),
-            None if census.is_empty() => Ok(()),
-            None => Err(Stop::Failed(format!("left behind: {census}"))),
-        }
+        let down = self.take_down();
+        let (violations, left) = (self.lab.violations(), self.lab.census().lines());
+        let clean = violations.is_empty() && left.is_empty();
+        let mut elsewhere = self.elsewhere.borrow_mut();
+        elsewhere.violations.extend(violations);
+        elsewhere.left.extend(left);
+        drop(elsewhere);
+        down?;
+        if clean { Ok(()) } else { Err(Stop::Found) }
+    }
+
+    /// What was found on further machines; takes it.
+    pub(super) fn elsewhere(&self) -> Evidence {
+        std::mem::take(&mut *self.elsewhere.borrow_mut())
     }
 }

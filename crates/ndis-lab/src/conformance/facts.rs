@@ -33,8 +33,11 @@ impl Facts {
             driver.registered().ok_or_else(|| Stop::Failed("the driver is not registered".into()))?;
         let adapter = context.adapter()?;
         let attributes = adapter.attributes();
-        let shares_wire = attributes.general.MediaType == NdisMedium802_3
-            && station::share_a_wire(context, &adapter).unwrap_or(false);
+        let ethernet = attributes.general.MediaType == NdisMedium802_3;
+        // A driver that breaks a rule or fails on the way is not let off: the cases will tell what is wrong.
+        let shares_wire = ethernet
+            && (station::share_a_wire(context, &adapter).unwrap_or(true)
+                || !context.lab.violations().is_empty());
         Ok(Self { registered, attributes, shares_wire })
     }
 

@@ -135,6 +135,8 @@ enum Stop {
     NotApplicable(String),
     /// The driver failed it.
     Failed(String),
+    /// Broken rules or remains of another machine say what is wrong.
+    Found,
 }
 
 /// What a case returns.

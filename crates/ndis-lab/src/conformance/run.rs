@@ -79,7 +79,7 @@ impl Suite {
             subject: Arc::new(subject),
             filters: Vec::new(),
             patience: Duration::from_secs(3),
-            limit: Duration::from_secs(60),
+            limit: Duration::from_mins(1),
             jobs,
         }
     }
@@ -126,7 +126,7 @@ impl Suite {
                         // Relaxed: only hands out numbers.
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(case) = selected.get(at).copied() else { break };
-                        let report = self.one(case, &facts, &hung);
+                        let report = self.one(case, facts.as_ref(), &hung);
                         (lock(&observer))(&report);
                         lock(&done).push((at, report));
                     }
@@ -157,7 +157,7 @@ impl Suite {
     fn one(
         &self,
         case: &'static Case,
-        facts: &Option<Arc<Facts>>,
+        facts: Option<&Arc<Facts>>,
         hung: &Mutex<Option<&'static str>>,
     ) -> CaseReport {
         let started = Instant::now();
@@ -173,9 +173,9 @@ impl Suite {
             }
         }
         let (send, receive) = channel();
-        let (subject, facts, patience) = (self.subject.clone(), facts.clone(), self.patience);
+        let (subject, facts, patience) = (self.subject.clone(), facts.cloned(), self.patience);
         let work = move || {
-            let verdict = judge(case, Context::new(subject, facts, patience));
+            let verdict = judge(case, &Context::new(subject, facts, patience));
             let _ = send.send(verdict);
         };
         if spawn(case.id, work).is_none() {
@@ -206,21 +206,24 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Runs a case and looks at what the machine has to say of it.
-fn judge(case: &Case, context: Context) -> Verdict {
-    let outcome = (case.run)(&context);
+fn judge(case: &Case, context: &Context) -> Verdict {
+    let outcome = (case.run)(context);
     // After a shutdown nothing is expected of the driver any more; it is taken down all the same,
     // for the statics of a native one stay in this process.
     let shut_down = context.is_abandoned().then(|| context.lab.violations());
     let down = context.take_down();
-    let (violations, down) = match shut_down {
+    let (mut violations, down) = match shut_down {
         Some(violations) => (violations, Ok(())),
         None => (context.lab.violations(), down),
     };
-    let left = if context.is_abandoned() || context.lab.bugcheck().is_some() || down.is_err() {
+    let mut left = if context.is_abandoned() || context.lab.bugcheck().is_some() || down.is_err() {
         Vec::new()
     } else {
         context.lab.census().lines()
     };
+    let elsewhere = context.elsewhere();
+    violations.extend(elsewhere.violations);
+    left.extend(elsewhere.left);
     let seen = match (&outcome, down) {
         (Err(Stop::Failed(text)), _) => Some(text.clone()),
         (_, Err(Stop::Failed(text))) => Some(format!("at its end: {text}")),
@@ -243,6 +246,6 @@ fn matches(filters: &[String], case: &Case) -> bool {
 }
 
 /// For cases that run one thing after another on machines of their own.
-pub(super) fn each<T>(items: impl IntoIterator<Item = T>, mut run: impl FnMut(T) -> Outcome) -> Outcome {
-    items.into_iter().try_for_each(|item| run(item))
+pub(super) fn each<T>(items: impl IntoIterator<Item = T>, run: impl FnMut(T) -> Outcome) -> Outcome {
+    items.into_iter().try_for_each(run)
 }

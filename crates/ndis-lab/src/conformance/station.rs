@@ -85,7 +85,11 @@ pub(super) fn share_a_wire(context: &Context, adapter: &Adapter) -> Outcome<bool
     set_filter(&other, USUAL_FILTER)?;
     adapter.restart()?;
     adapter.send(&[SendNbl::frame(frame(BROADCAST, address(adapter), 100, 1))])?;
-    Ok(other.wait_received(1, Duration::from_millis(500)).is_ok())
+    match other.wait_received(1, Duration::from_millis(500)) {
+        Ok(_) => Ok(true),
+        Err(crate::LabError::Timeout(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Two running adapters on one wire.

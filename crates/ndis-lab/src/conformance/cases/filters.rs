@@ -143,7 +143,8 @@ fn packet_filters(context: &Context) -> Outcome {
 
 /// Some group addresses.
 fn groups(count: usize) -> Vec<Mac> {
-    (0..count).map(|at| [0x01, 0, 0x5e, 0x7f, (at >> 8) as u8, (at & 0xff) as u8]).collect()
+    let numbers = (0_u16..).take(count).map(u16::to_be_bytes);
+    numbers.map(|[high, low]| [0x01, 0, 0x5e, 0x7f, high, low]).collect()
 }
 
 fn set_multicast_list(context: &Context) -> Outcome {

@@ -210,7 +210,7 @@ fn receive_on(adapter: &Adapter) -> Outcome {
 }
 
 fn udp(length: usize, seed: u8) -> Outcome<Vec<u8>> {
-    let payload: Vec<u8> = (0..length).map(|at| seed.wrapping_add((at % 251) as u8)).collect();
+    let payload: Vec<u8> = (0..251).cycle().take(length).map(|at: u8| seed.wrapping_add(at)).collect();
     let mut packet = Vec::new();
     PacketBuilder::ipv4(A.octets(), B.octets(), 64)
         .udp(7, 9)
@@ -509,7 +509,11 @@ fn capacity(context: &Context) -> Outcome {
         let (_, more) = adapter.add_sa_ex(&sa(capacity + 200 + round))?;
         check!(more.is_none(), "deleting a deleted SA again makes room");
     }
-    delete(&adapter, &handles)
+    delete(&adapter, &handles)?;
+    // All of the list: there is room for as many again.
+    let again = (0..capacity.min(64)).map(|number| add(&adapter, &sa(capacity + 1000 + number)));
+    let again = again.collect::<Outcome<Vec<_>>>()?;
+    delete(&adapter, &again)
 }
 
 fn delete_sa(context: &Context) -> Outcome {
@@ -706,7 +710,7 @@ fn set_checksum(frame: &mut [u8]) {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    frame[HEADER + 10..HEADER + 12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    frame[HEADER + 10..HEADER + 12].copy_from_slice(&(!u16::try_from(sum).unwrap_or(0)).to_be_bytes());
 }
 
 /// Carries a frame that has to come in as it was sent, with these out-of-band words.
@@ -876,9 +880,9 @@ fn stress(context: &Context) -> Outcome {
             scope.spawn(|| churn(&b, 0x30_0000, Direction::Inbound)),
             scope.spawn(|| churn(&b, 0x40_0000, Direction::Outbound)),
         ];
-        let mut results: Vec<_> = changers.into_iter().map(|thread| thread.join()).collect();
+        let mut results: Vec<_> = changers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         stop.store(true, Ordering::Relaxed);
-        results.extend(senders.into_iter().map(|thread| thread.join()));
+        results.extend(senders.into_iter().map(std::thread::ScopedJoinHandle::join));
         results.into_iter().map(|result| result.unwrap_or(Err(LabError::NotRegistered))).collect()
     });
     std::thread::sleep(SILENCE);

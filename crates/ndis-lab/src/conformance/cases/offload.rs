@@ -66,13 +66,17 @@ const FIELDS: &[(usize, &str, u8)] = &[
 ];
 
 /// Sizes by revision.
-const SIZES: [usize; 3] = [20, 22, 26];
+const SIZES: [u8; 3] = [20, 22, 26];
+
+fn size(revision: u8) -> u8 {
+    SIZES[usize::from(revision) - 1]
+}
 
 /// Parameters that change nothing.
-fn unchanged(revision: usize) -> Vec<u8> {
-    let size = SIZES[revision - 1];
-    let mut bytes = vec![0; size];
-    bytes[..4].copy_from_slice(&[0x80, revision as u8, size as u8, 0]);
+fn unchanged(revision: u8) -> Vec<u8> {
+    let size = size(revision);
+    let mut bytes = vec![0; size.into()];
+    bytes[..4].copy_from_slice(&[0x80, revision, size, 0]);
     bytes
 }
 
@@ -123,6 +127,37 @@ fn within(inner: &NDIS_OFFLOAD, outer: &NDIS_OFFLOAD) -> bool {
     ipsec(inner).iter().zip(ipsec(outer)).all(|(inner, outer)| inner & !outer == 0)
 }
 
+/// Whether a value switches something on.
+fn switches_on(field: &str, value: u8) -> bool {
+    value >= 2 && !field.starts_with("IPsec")
+}
+
+/// Whether the hardware has any of what a field switches.
+fn can(field: &str, hardware: &NDIS_OFFLOAD) -> bool {
+    let (checksum, large) = (&hardware.Checksum, &hardware.LsoV2);
+    match field {
+        "IPv4Checksum" => {
+            checksum.IPv4Transmit.Bits.IpChecksum() + checksum.IPv4Receive.Bits.IpChecksum() > 0
+        }
+        "TCPIPv4Checksum" => {
+            checksum.IPv4Transmit.Bits.TcpChecksum() + checksum.IPv4Receive.Bits.TcpChecksum() > 0
+        }
+        "UDPIPv4Checksum" => {
+            checksum.IPv4Transmit.Bits.UdpChecksum() + checksum.IPv4Receive.Bits.UdpChecksum() > 0
+        }
+        "TCPIPv6Checksum" => {
+            checksum.IPv6Transmit.Bits.TcpChecksum() + checksum.IPv6Receive.Bits.TcpChecksum() > 0
+        }
+        "UDPIPv6Checksum" => {
+            checksum.IPv6Transmit.Bits.UdpChecksum() + checksum.IPv6Receive.Bits.UdpChecksum() > 0
+        }
+        "LsoV1" => hardware.LsoV1.IPv4.MaxOffLoadSize > 0,
+        "LsoV2IPv4" => large.IPv4.MaxOffLoadSize > 0,
+        "LsoV2IPv6" => large.IPv6.MaxOffLoadSize > 0,
+        _ => true,
+    }
+}
+
 fn parameters(context: &Context) -> Outcome {
     let adapter = context.adapter()?;
     let hardware = context.facts()?.attributes.offload.map(|offload| offload.hardware);
@@ -135,6 +170,10 @@ fn parameters(context: &Context) -> Outcome {
             let indicated = configurations(&adapter);
             let after = current(&adapter)?;
             if outcome.is_success() {
+                check!(
+                    !switches_on(field, value) || can(field, &hardware),
+                    "{field} {value} succeeds, and the hardware cannot do it"
+                );
                 check!(value <= *max, "{field} {value}, which means nothing, succeeds");
                 check!(
                     indicated.len() == 1,
@@ -142,7 +181,7 @@ fn parameters(context: &Context) -> Outcome {
                     indicated.len()
                 );
                 check!(
-                    outcome.bytes_read as usize == SIZES[2],
+                    outcome.bytes_read == u32::from(size(3)),
                     "{field} {value}: BytesRead {}",
                     outcome.bytes_read
                 );
@@ -196,6 +235,8 @@ fn ipsec_switch(adapter: &Adapter, hardware: &NDIS_OFFLOAD) -> Outcome {
     both[4] = 9;
     let outcome = set(adapter, both)?;
     check!(!outcome.is_success(), "IPv4Checksum 9, which means nothing, succeeds");
+    // Only an indication tells what is in force; this one changes nothing.
+    set(adapter, unchanged(3))?;
     check!(current(adapter)? == before, "parameters that are refused as a whole are applied in part");
     Ok(())
 }
@@ -206,13 +247,13 @@ fn parameters_header(context: &Context) -> Outcome {
         let bytes = unchanged(revision);
         let outcome = set(&adapter, bytes.clone())?;
         check!(
-            outcome.is_success() && outcome.bytes_read as usize == SIZES[revision - 1],
+            outcome.is_success() && outcome.bytes_read == u32::from(size(revision)),
             "revision {revision}: {}, BytesRead {}",
             status_text(outcome.status),
             outcome.bytes_read
         );
         check!(
-            usize::from(outcome.supported_revision) == revision,
+            outcome.supported_revision == revision,
             "revision {revision}: SupportedRevision {}",
             outcome.supported_revision
         );

@@ -104,7 +104,7 @@ fn sleep_and_wake(context: &Context) -> Outcome {
             links.last() == Some(&MediaConnectStateConnected),
             "D0 is entered without a link state indication of MediaConnectStateConnected: {links:?}"
         );
-        station::send_all(&adapter, &[list.clone()], SendOptions::default(), context.patience)?;
+        station::send_all(&adapter, std::slice::from_ref(&list), SendOptions::default(), context.patience)?;
     }
     // Paused while asleep, and the other way round.
     power(&adapter, D3)?;
@@ -177,17 +177,36 @@ fn reset(context: &Context) -> Outcome {
             "the reset ends with {}",
             status_text(outcome.status)
         );
-        station::send_all(&adapter, &[list.clone()], SendOptions::default(), context.patience)?;
+        station::send_all(&adapter, std::slice::from_ref(&list), SendOptions::default(), context.patience)?;
         adapter.pause()?;
         adapter.reset(irql)?;
-        let outcomes = adapter.send(&[list.clone()])?;
+        let outcomes = adapter.send(std::slice::from_ref(&list))?;
         check!(!outcomes[0].is_success(), "a reset ends a pause");
         adapter.restart()?;
     }
+    requests_end(context, &adapter)?;
     if context.facts()?.shares_wire {
         let pair = Pair::new(context)?;
         pair.b.reset(ndis_sys::PASSIVE_LEVEL)?;
         pair.still_works()?;
+    }
+    Ok(())
+}
+
+/// Whatever request is pending when a reset comes has ended when the reset has.
+fn requests_end(context: &Context, adapter: &Adapter) -> Outcome {
+    let oids = adapter.attributes().general.supported_oids.clone();
+    for oid in oids.into_iter().filter(|oid| *oid != OID_PNP_SET_POWER) {
+        let pending = adapter.oid_begin(Oid::set(oid, [0; 4]))?;
+        if pending.pended() && !pending.is_done() {
+            adapter.reset(ndis_sys::PASSIVE_LEVEL)?;
+            check!(
+                pending.wait(context.patience)?,
+                "OID {oid:#010x} is pending, and a reset does not end it"
+            );
+        }
+        let status = pending.finish()?.status;
+        check!(status != NDIS_STATUS_PENDING, "OID {oid:#010x} ends with {}", status_text(status));
     }
     Ok(())
 }

@@ -175,7 +175,7 @@ fn sends_complete(context: &Context) -> Outcome {
     for round in 0..20_u8 {
         let lists: Vec<SendNbl> = (1..=8_u8)
             .map(|count| {
-                let frames = (0..count % 3 + 1).map(|at| SendFrame {
+                let frames = (0..=count % 3).map(|at| SendFrame {
                     bytes: station::frame(STRANGER, own, 60 + 150 * usize::from(count), at),
                     split: vec![14, 10 + usize::from(round)],
                     data_offset: usize::from(round),
@@ -332,6 +332,8 @@ fn priority_tags(context: &Context) -> Outcome {
     if vlans {
         tags.extend([tag(0, 5), tag(5, 0xabc), tag(7, 4095)]);
     }
+    // Nothing of the frame before.
+    tags.push(0);
     for value in tags {
         for length in [60, 61, 400, station::max_frame(&pair.a)] {
             let bytes = pair.frame(length, 3);

@@ -1,0 +1,187 @@
+//! Every case of the conformance suite can fail: for each there is a miniport with one mistake that it catches, and
+//! the good one passes them all. The matrix is shown in `docs/conformance.md`, which is written by
+//! `LAB_WRITE_DOCS=1 cargo test -p ndis-lab --test mutants`.
+//!
+//! Each mutant runs in a process of its own: some hang, some break their process.
+
+#[path = "mutants/miniport/mod.rs"]
+mod miniport;
+#[path = "mutants/mutation.rs"]
+mod mutation;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use mutation::{ALL, Mutant, Mutation};
+use ndis_lab::conformance::{Report, Subject, Suite, Verdict, cases};
+use ndis_lab::rules;
+
+/// Names the mutant that a child process is to be.
+const MUTANT: &str = "LAB_MUTANT";
+/// Cases that a child process is to run; all if it is empty.
+const CASES: &str = "LAB_MUTANT_CASES";
+/// Where it writes what came out.
+const OUTPUT: &str = "LAB_MUTANT_OUTPUT";
+
+fn suite(filters: &[String]) -> Suite {
+    // SAFETY: the entry point of the small miniport; its mutants break rules that the lab survives, or their process.
+    let subject = unsafe { Subject::native(miniport::driver_entry, "mutant") };
+    Suite::new(subject).filter(filters).patience(Duration::from_millis(400)).limit(Duration::from_secs(20))
+}
+
+/// What a case of a child came to: its name, `pass`, `n/a` or `FAIL`, the broken rules, and what was seen.
+fn lines(report: &Report) -> String {
+    let mut text = String::new();
+    for report in &report.cases {
+        let (verdict, rules, seen) = match &report.verdict {
+            Verdict::Passed => ("pass", String::new(), String::new()),
+            Verdict::NotApplicable(reason) => ("n/a", String::new(), reason.clone()),
+            Verdict::Failed(failure) => {
+                let rules: BTreeSet<_> =
+                    failure.violations.iter().map(|violation| violation.rule.id).collect();
+                let rules: Vec<_> = rules.into_iter().collect();
+                ("FAIL", rules.join(","), failure.lines().join(" / "))
+            }
+        };
+        writeln!(text, "{}\t{verdict}\t{rules}\t{}", report.case.id, seen.replace(['\n', '\t'], " "))
+            .unwrap();
+    }
+    text
+}
+
+/// In a child process: be a mutant, run cases, write what came out.
+#[test]
+#[ignore = "what the processes of the other tests run"]
+fn child() {
+    let (Ok(name), Ok(output)) = (std::env::var(MUTANT), std::env::var(OUTPUT)) else { return };
+    let mutant = ALL.iter().find(|mutant| mutant.name == name);
+    mutation::choose(mutant.map_or(Mutation::None, |mutant| mutant.mutation));
+    let filters: Vec<String> = std::env::var(CASES)
+        .unwrap_or_default()
+        .split(',')
+        .filter(|id| !id.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let report = suite(&filters).run(&mut |_| {});
+    std::fs::write(output, lines(&report)).unwrap();
+    // A mutant that hangs has a thread that never ends.
+    std::process::exit(0);
+}
+
+/// Runs cases on a mutant in a process of its own; gives its lines.
+fn run(name: &str, cases: &str) -> Vec<Vec<String>> {
+    let output = std::env::temp_dir().join(format!("ndis-lab-mutant-{}-{name}", std::process::id()));
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "child", "--quiet"])
+        .envs([(MUTANT, name), (CASES, cases)])
+        .env(OUTPUT, &output)
+        .output();
+    let text = std::fs::read_to_string(&output);
+    let _ = std::fs::remove_file(&output);
+    let Ok(text) = text else {
+        // The driver broke its process; that is noticed too.
+        return vec![vec![cases.to_owned(), "FAIL".into(), "process".into(), format!("{status:?}")]];
+    };
+    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn the_good_miniport_passes_every_case() {
+    let lines = run("None", "");
+    assert_eq!(lines.len(), cases().len());
+    let others: Vec<_> = lines.iter().filter(|line| line[1] != "pass").collect();
+    assert!(others.is_empty(), "{others:#?}");
+}
+
+/// What is wrong with how a mutant was caught.
+fn judge(mutant: &Mutant) -> Option<String> {
+    // The case by its name: other names may contain it.
+    let lines = run(mutant.name, mutant.case);
+    let Some(line) = lines.iter().find(|line| line[0] == mutant.case) else {
+        return Some(format!("{}: {} was not run", mutant.name, mutant.case));
+    };
+    if line[1] != "FAIL" {
+        return Some(format!("{}: {} says {} {}", mutant.name, mutant.case, line[1], line[3]));
+    }
+    let rule = mutant.rule?;
+    let found = line[2].split(',').any(|id| id == rule.id) || line[2] == "process";
+    (!found).then(|| format!("{}: {} fails without rule {rule}: {}", mutant.name, mutant.case, line[3]))
+}
+
+#[test]
+fn every_mutant_is_caught_by_its_case_and_named_by_its_rule() {
+    let next = AtomicUsize::new(0);
+    let wrong: Mutex<Vec<String>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                // Relaxed: only hands out numbers.
+                while let Some(mutant) = ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Some(text) = judge(mutant) {
+                        wrong.lock().unwrap().push(text);
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), ALL.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_case_has_a_mutant() {
+    let caught: BTreeSet<_> = ALL.iter().map(|mutant| mutant.case).collect();
+    let without: Vec<_> = cases().iter().map(|case| case.id).filter(|id| !caught.contains(id)).collect();
+    assert!(without.is_empty(), "cases that no mutant fails: {without:?}");
+    let known: BTreeSet<_> = cases().iter().map(|case| case.id).collect();
+    let unknown: Vec<_> = caught.difference(&known).collect();
+    assert!(unknown.is_empty(), "mutants for cases that do not exist: {unknown:?}");
+}
+
+/// The page that shows cases, mutants and rules.
+fn document() -> String {
+    let mut text = String::from(include_str!("mutants/document.md"));
+    text.push_str("\n## Cases\n\n| no. | case | area | what a driver that passes does | page | mutants |\n|---|---|---|---|---|---|\n");
+    for case in cases() {
+        let mutants: Vec<_> = ALL.iter().filter(|m| m.case == case.id).map(|m| m.name).collect();
+        writeln!(
+            text,
+            "| {} | `{}` | {} | {} | {} | {} |",
+            case.number,
+            case.id,
+            case.area,
+            case.title,
+            case.page,
+            mutants.join(", ")
+        )
+        .unwrap();
+    }
+    text.push_str("\n## Rules\n\n| rule | what it asks for | page | mutants |\n|---|---|---|---|\n");
+    for rule in rules::ALL {
+        let mutants: Vec<_> = ALL.iter().filter(|m| m.rule == Some(*rule)).map(|m| m.name).collect();
+        let mutants = if mutants.is_empty() { "-".to_owned() } else { mutants.join(", ") };
+        writeln!(text, "| `{}` | {} | {} | {mutants} |", rule.id, rule.name, rule.page).unwrap();
+    }
+    text.push_str("\n## Mutants\n\n| mutant | what it does wrong | case that fails | rule that is broken |\n|---|---|---|---|\n");
+    for mutant in ALL {
+        let rule = mutant.rule.map_or_else(|| "-".to_owned(), |rule| format!("`{}`", rule.id));
+        writeln!(text, "| {} | {} | `{}` | {rule} |", mutant.name, mutant.what, mutant.case).unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_document_is_current() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/conformance.md");
+    let document = document();
+    if std::env::var_os("LAB_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &document).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == document, "docs/conformance.md is not current: LAB_WRITE_DOCS=1 writes it");
+}

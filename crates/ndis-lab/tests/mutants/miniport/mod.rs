@@ -1,0 +1,242 @@
+//! A small Ethernet miniport with ESP offload, written on `ndis-sys` alone, as one writes it in C. All adapters of
+//! the driver share one wire. It is good; each [`Mutation`](super::mutation::Mutation) makes it wrong in one place.
+
+// All of it stands on the contract of the NDIS callbacks (the context is the one that was registered, lists and
+// requests are valid until they are completed, what adapters share is touched under the one lock) and on no other,
+// so that proofs of the single blocks would say the same thing a hundred times.
+#![allow(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
+#![allow(clippy::cast_possible_truncation, clippy::borrow_as_ptr, clippy::cast_ptr_alignment)]
+#![allow(clippy::bool_to_int_with_if, clippy::struct_excessive_bools, clippy::too_many_lines)]
+#![allow(non_upper_case_globals)] // the names of the header, in patterns
+
+mod esp;
+mod life;
+mod oids;
+mod packets;
+mod sa;
+
+use std::cell::UnsafeCell;
+use std::ffi::c_void;
+use std::mem::zeroed;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use ndis_sys::*;
+
+use super::mutation::{Mutation as M, is};
+use life::{halt, initialize};
+
+/// Pool tag: `muta` in a debugger.
+const TAG: u32 = u32::from_le_bytes(*b"muta");
+const HEADER: usize = 14;
+const MIN_FRAME: usize = 60;
+const GROUPS: usize = 32;
+const SLOTS: usize = 16;
+
+/// The lock over everything that adapters share, and their list.
+struct Wire {
+    lock: UnsafeCell<NDIS_SPIN_LOCK>,
+    adapters: UnsafeCell<[*mut Adapter; 16]>,
+    generation: UnsafeCell<u32>,
+}
+
+// SAFETY: touched under its own lock.
+unsafe impl Sync for Wire {}
+
+static WIRE: Wire = Wire {
+    // SAFETY: a spin lock of zeros is one that is not initialised yet.
+    lock: UnsafeCell::new(unsafe { zeroed() }),
+    adapters: UnsafeCell::new([null_mut(); 16]),
+    generation: UnsafeCell::new(0),
+};
+static DRIVER: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+static GLOBAL: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+/// Handle of the adapter that was halted last.
+static HALTED: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+/// The wire's lock while it is held.
+struct Guard;
+
+fn lock() -> Guard {
+    unsafe { NdisAcquireSpinLock(WIRE.lock.get()) };
+    Guard
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        unsafe { NdisReleaseSpinLock(WIRE.lock.get()) };
+    }
+}
+
+/// Frames and bytes of one class.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    packets: u64,
+    octets: u64,
+}
+
+/// Unicast, multicast, broadcast.
+type Counts = [Count; 3];
+
+/// A receive buffer.
+struct Rx {
+    adapter: *mut Adapter,
+    list: *mut NET_BUFFER_LIST,
+    mdl: *mut MDL,
+    data: *mut u8,
+    next: *mut Rx,
+}
+
+/// An SA slot.
+#[derive(Clone, Copy)]
+struct Sa {
+    /// 0: the slot is free.
+    handle: usize,
+    inbound: bool,
+    source: [u8; 4],
+    destination: [u8; 4],
+    spi: [u8; 4],
+    key: [u8; 36],
+    key_length: usize,
+}
+
+struct Adapter {
+    handle: NDIS_HANDLE,
+    pool: NDIS_HANDLE,
+    timer: NDIS_HANDLE,
+    running: bool,
+    pausing: bool,
+    removed: bool,
+    low_power: bool,
+    ever_ran: bool,
+    /// Receives with NDIS, and calls under way.
+    outstanding: u32,
+    mac: [u8; 6],
+    permanent: [u8; 6],
+    filter: u32,
+    groups: [[u8; 6]; GROUPS],
+    group_count: usize,
+    max_frame: usize,
+    free: *mut Rx,
+    free_count: usize,
+    received: Counts,
+    sent: Counts,
+    discards: u64,
+    send_errors: u64,
+    esp_on: bool,
+    receive_on: bool,
+    sas: [Sa; SLOTS],
+    /// What `OID_GEN_MACHINE_NAME` set.
+    name: *mut u8,
+    pended: AtomicPtr<NDIS_OID_REQUEST>,
+    dpc: UnsafeCell<KDPC>,
+    lock: UnsafeCell<NDIS_SPIN_LOCK>,
+    /// Paged memory, of a mutant.
+    paged: *mut u8,
+    /// For a mutant that completes it again.
+    last_sent: *mut NET_BUFFER_LIST,
+}
+
+fn header(kind: u8, revision: u8, size: u16) -> NDIS_OBJECT_HEADER {
+    NDIS_OBJECT_HEADER { Type: kind, Revision: revision, Size: size }
+}
+
+unsafe fn allocate(size: usize) -> *mut c_void {
+    ExAllocatePool2(POOL_FLAG_NON_PAGED, size, TAG)
+}
+
+unsafe fn free(block: *mut c_void) {
+    ExFreePoolWithTag(block, TAG);
+}
+
+fn check(status: NDIS_STATUS) -> Result<(), NDIS_STATUS> {
+    if status == NDIS_STATUS_SUCCESS { Ok(()) } else { Err(status) }
+}
+
+/// The driver's entry point.
+pub(crate) unsafe extern "win64" fn driver_entry(
+    object: *mut DRIVER_OBJECT,
+    path: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    NdisAllocateSpinLock(WIRE.lock.get());
+    *WIRE.adapters.get() = [null_mut(); 16];
+    let global = allocate(32);
+    if global.is_null() {
+        return NDIS_STATUS_RESOURCES;
+    }
+    GLOBAL.store(global, Ordering::Relaxed);
+    let status = register(object, path);
+    if status != NDIS_STATUS_SUCCESS {
+        if !is(M::EntryLeaks) {
+            free(global);
+        }
+        return if is(M::EntryOtherStatus) {
+            NDIS_STATUS_FAILURE
+        } else if is(M::EntrySucceedsUnregistered) {
+            NDIS_STATUS_SUCCESS
+        } else {
+            status
+        };
+    }
+    // One more step after registration, which may fail.
+    let late = allocate(16);
+    if late.is_null() {
+        if !is(M::EntryStaysRegistered) {
+            NdisMDeregisterMiniportDriver(DRIVER.load(Ordering::Relaxed));
+        }
+        free(global);
+        return NDIS_STATUS_RESOURCES;
+    }
+    free(late);
+    NDIS_STATUS_SUCCESS
+}
+
+unsafe fn register(object: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTSTATUS {
+    let mut c: NDIS_MINIPORT_DRIVER_CHARACTERISTICS = zeroed();
+    let size = NDIS_SIZEOF_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2;
+    c.Header = header(
+        NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS,
+        NDIS_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2,
+        if is(M::CharacteristicsSize) { size + 4 } else { size },
+    );
+    c.MajorNdisVersion = 6;
+    c.MinorNdisVersion = 30;
+    c.InitializeHandlerEx = Some(initialize);
+    c.HaltHandlerEx = Some(halt);
+    c.UnloadHandler = Some(unload);
+    c.PauseHandler = Some(life::pause);
+    c.RestartHandler = Some(life::restart);
+    c.OidRequestHandler = Some(oids::oid_request);
+    c.SendNetBufferListsHandler = Some(packets::send);
+    c.ReturnNetBufferListsHandler = Some(packets::return_lists);
+    c.CancelSendHandler = Some(packets::cancel_send);
+    c.DevicePnPEventNotifyHandler = Some(life::pnp_event);
+    c.ShutdownHandlerEx = Some(life::shutdown);
+    c.CancelOidRequestHandler = (!is(M::HandlerMissing)).then_some(oids::cancel_oid);
+    c.CheckForHangHandlerEx = Some(life::check_for_hang);
+    c.ResetHandlerEx = (!is(M::HangWithoutReset)).then_some(life::reset);
+    c.DirectOidRequestHandler = Some(sa::direct_oid);
+    c.CancelDirectOidRequestHandler = (!is(M::DirectWithoutCancel)).then_some(sa::cancel_direct_oid);
+    let mut handle = null_mut();
+    let status = NdisMRegisterMiniportDriver(object, path, null_mut(), &mut c, &mut handle);
+    DRIVER.store(handle, Ordering::Relaxed);
+    status
+}
+
+ndis_fn! {
+    unsafe extern fn unload(_object: *mut DRIVER_OBJECT) {
+        let halted = HALTED.load(Ordering::Relaxed);
+        if is(M::HandleAfterHalt) && !halted.is_null() {
+            NdisMPauseComplete(halted);
+        }
+        if is(M::HandleMadeUp) {
+            NdisMPauseComplete(0x1234 as NDIS_HANDLE);
+        }
+        if !is(M::UnloadLeaks) {
+            free(GLOBAL.load(Ordering::Relaxed));
+        }
+        if !is(M::NoDeregister) {
+            NdisMDeregisterMiniportDriver(DRIVER.load(Ordering::Relaxed));
+        }
+    }
+}

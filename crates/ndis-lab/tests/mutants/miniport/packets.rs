@@ -1,0 +1,559 @@
+//! Sends and receives.
+
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ndis_sys::*;
+
+use super::esp;
+use super::{Adapter, Counts, HEADER, M, MIN_FRAME, Rx, TAG, WIRE, allocate, free, is, lock};
+
+/// Receive buffers of an adapter.
+const BUFFERS: usize = 80;
+/// With fewer free ones it wants them back at once.
+const LOW: usize = 8;
+/// Identifier that a mutant remembers.
+static CANCELLED: AtomicUsize = AtomicUsize::new(0);
+
+pub(super) unsafe fn make_buffers(adapter: *mut Adapter) -> Result<(), NDIS_STATUS> {
+    for _ in 0..BUFFERS {
+        let rx = allocate(size_of::<Rx>()).cast::<Rx>();
+        if rx.is_null() {
+            return Err(NDIS_STATUS_RESOURCES);
+        }
+        (*rx).adapter = adapter;
+        (*rx).next = (*adapter).free;
+        (*adapter).free = rx;
+        (*adapter).free_count += 1;
+        // Room for a tag, and for a mutant's FCS.
+        let size = (*adapter).max_frame + 8;
+        (*rx).data = allocate(size).cast();
+        if (*rx).data.is_null() {
+            return Err(NDIS_STATUS_RESOURCES);
+        }
+        let mdl_size = if is(M::MdlTooLong) { size + 100 } else { size };
+        (*rx).mdl = NdisAllocateMdl((*adapter).handle, (*rx).data.cast(), mdl_size as u32);
+        if (*rx).mdl.is_null() {
+            return Err(NDIS_STATUS_RESOURCES);
+        }
+        (*rx).list = NdisAllocateNetBufferAndNetBufferList((*adapter).pool, 0, 0, (*rx).mdl, 0, 0);
+        if (*rx).list.is_null() {
+            return Err(NDIS_STATUS_RESOURCES);
+        }
+        (*(*rx).list).MiniportReserved[0] = rx.cast();
+    }
+    Ok(())
+}
+
+/// Ends a call or a receive that kept an adapter from being paused.
+unsafe fn release(adapter: *mut Adapter, count: u32) {
+    let handle = (*adapter).handle;
+    let guard = lock();
+    (*adapter).outstanding -= count;
+    let done = (*adapter).outstanding == 0 && (*adapter).pausing;
+    if done {
+        (*adapter).pausing = false;
+    }
+    drop(guard);
+    if done {
+        NdisMPauseComplete(handle);
+    }
+}
+
+/// What one call of the send handler brought for one adapter.
+#[derive(Clone, Copy)]
+struct Delivery {
+    to: *mut Adapter,
+    first: *mut Rx,
+    last: *mut Rx,
+    count: u32,
+    low: bool,
+}
+
+const NOTHING: Delivery =
+    Delivery { to: null_mut(), first: null_mut(), last: null_mut(), count: 0, low: false };
+
+unsafe fn complete(adapter: *mut Adapter, chain: *mut NET_BUFFER_LIST, at_dispatch: bool) {
+    let flags = if at_dispatch || is(M::DispatchFlag) { NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL } else { 0 };
+    let odd = if is(M::SendOddFlags) { 0x100 } else { 0 };
+    NdisMSendNetBufferListsComplete((*adapter).handle, chain, flags | odd);
+    if is(M::SendTouched) {
+        (*chain).Status = NDIS_STATUS_FAILURE;
+    }
+    if is(M::SendCompletedTwice) {
+        NdisMSendNetBufferListsComplete((*adapter).handle, chain, flags);
+    }
+    if is(M::SendCompletesNothing) {
+        NdisMSendNetBufferListsComplete((*adapter).handle, null_mut(), flags);
+    }
+}
+
+unsafe fn complete_all(
+    adapter: *mut Adapter,
+    chain: *mut NET_BUFFER_LIST,
+    status: NDIS_STATUS,
+    at_dispatch: bool,
+) {
+    let mut list = chain;
+    while !list.is_null() {
+        (*list).Status = status;
+        list = (*list).Next;
+    }
+    complete(adapter, chain, at_dispatch);
+}
+
+/// Why packets do not pass now.
+unsafe fn refusal(adapter: *mut Adapter) -> NDIS_STATUS {
+    if (*adapter).removed && !is(M::RemovedSends) {
+        NDIS_STATUS_NOT_ACCEPTED
+    } else if !(*adapter).running && !is(M::PausedSends) {
+        NDIS_STATUS_PAUSED
+    } else if (*adapter).low_power && !is(M::AsleepSends) {
+        NDIS_STATUS_LOW_POWER_STATE
+    } else {
+        NDIS_STATUS_SUCCESS
+    }
+}
+
+ndis_fn! {
+    pub(super) unsafe extern fn send(context: NDIS_HANDLE, chain: *mut NET_BUFFER_LIST, _port: NDIS_PORT_NUMBER, flags: ULONG) {
+        let adapter = context.cast::<Adapter>();
+        let at_dispatch = flags & NDIS_SEND_FLAGS_DISPATCH_LEVEL != 0;
+        (*adapter).last_sent = chain;
+        spoil_irql(adapter, at_dispatch);
+        let status = {
+            let _guard = lock();
+            let status = refusal(adapter);
+            if status == NDIS_STATUS_SUCCESS {
+                (*adapter).outstanding += 1;
+            } else if is(M::RefusedCounted) {
+                (*adapter).sent[0].packets += 1;
+            }
+            status
+        };
+        if status != NDIS_STATUS_SUCCESS {
+            return complete_all(adapter, chain, status, at_dispatch);
+        }
+        let scratch = allocate((*adapter).max_frame + 8).cast::<u8>();
+        if scratch.is_null() {
+            let status = if is(M::ResourcesAsFailure) { NDIS_STATUS_FAILURE } else { NDIS_STATUS_RESOURCES };
+            complete_all(adapter, chain, status, at_dispatch);
+            return release(adapter, 1);
+        }
+        let mut out = [NOTHING; 16];
+        let mut list = chain;
+        while !list.is_null() {
+            (*list).Status = send_list(adapter, list, scratch, &mut out);
+            spoil_list(list);
+            list = (*list).Next;
+        }
+        if !is(M::SendLeaks) {
+            free(scratch.cast());
+        }
+        if is(M::SendsForgotten) {
+            return release(adapter, 1);
+        }
+        if is(M::SendForgotten) && !(*chain).NetBufferListInfo[NetBufferListCancelId as usize].is_null() {
+            return release(adapter, 1);
+        }
+        complete(adapter, chain, at_dispatch);
+        for delivery in &out {
+            if !delivery.to.is_null() {
+                indicate(delivery, at_dispatch);
+            }
+        }
+        release(adapter, 1);
+    }
+
+    pub(super) unsafe extern fn return_lists(_context: NDIS_HANDLE, chain: *mut NET_BUFFER_LIST, _flags: ULONG) {
+        let mut list = chain;
+        while !list.is_null() {
+            let next = (*list).Next;
+            let rx = (*list).MiniportReserved[0].cast::<Rx>();
+            recycle(rx);
+            if is(M::ReturnsFirstOnly) && !next.is_null() {
+                // The rest of the chain is forgotten, but for the count.
+                let mut rest = next;
+                while !rest.is_null() {
+                    let adapter = (*(*rest).MiniportReserved[0].cast::<Rx>()).adapter;
+                    rest = (*rest).Next;
+                    release(adapter, 1);
+                }
+                return;
+            }
+            list = next;
+        }
+    }
+
+    pub(super) unsafe extern fn cancel_send(context: NDIS_HANDLE, id: PVOID) {
+        let adapter = context.cast::<Adapter>();
+        if is(M::CancelCompletesAgain) && !(*adapter).last_sent.is_null() {
+            NdisMSendNetBufferListsComplete((*adapter).handle, (*adapter).last_sent, 0);
+        }
+        CANCELLED.store(id as usize, Ordering::Relaxed);
+    }
+}
+
+/// What mutants do at the wrong IRQL or with locks, in a handler that comes at any IRQL.
+unsafe fn spoil_irql(adapter: *mut Adapter, at_dispatch: bool) {
+    let own = (*adapter).lock.get();
+    if is(M::PassiveFunctionAtDispatch) && at_dispatch {
+        NdisMSleep(1);
+    }
+    if is(M::PagedAtDispatch) && at_dispatch {
+        let block = ExAllocatePool2(POOL_FLAG_PAGED, 40, TAG);
+        if !block.is_null() {
+            free(block);
+        }
+    }
+    if is(M::IrqlLeftRaised) && !at_dispatch {
+        KeRaiseIrqlToDpcLevel();
+    }
+    if is(M::IrqlLoweredUpwards) && !at_dispatch {
+        KeLowerIrql(DISPATCH_LEVEL);
+        KeLowerIrql(PASSIVE_LEVEL);
+    }
+    if is(M::PagedTouchedAtDispatch) && at_dispatch && !(*adapter).paged.is_null() {
+        (*adapter).paged.write_volatile(1);
+    }
+    if is(M::WaitAtDispatch) && at_dispatch {
+        let mut event: KEVENT = std::mem::zeroed();
+        KeInitializeEvent(&mut event, 1, 1);
+        let mut due = LARGE_INTEGER { QuadPart: -10 };
+        KeWaitForSingleObject((&raw mut event).cast(), 0, 0, 0, &mut due);
+    }
+    if is(M::LockLeftHeld) {
+        NdisAcquireSpinLock(own);
+    }
+    if is(M::LocksCrossed) {
+        NdisAcquireSpinLock(own);
+        drop(lock());
+        NdisReleaseSpinLock(own);
+    }
+    if is(M::LockTakenTwice) {
+        NdisAcquireSpinLock(own);
+        NdisAcquireSpinLock(own);
+    }
+    if is(M::LockNotHeld) {
+        let old = KeRaiseIrqlToDpcLevel();
+        NdisReleaseSpinLock(own);
+        KeLowerIrql(old);
+    }
+    if is(M::LockWrongIrql) && !at_dispatch {
+        let mut spin: KSPIN_LOCK = std::mem::zeroed();
+        KeAcquireSpinLockRaiseToDpc(&mut spin);
+        KeReleaseSpinLock(&mut spin, DISPATCH_LEVEL);
+        KeLowerIrql(PASSIVE_LEVEL);
+    }
+    if is(M::ExtendedStateKept) {
+        let mut save: XSTATE_SAVE = std::mem::zeroed();
+        KeSaveExtendedProcessorState(XSTATE_MASK_LEGACY, &mut save);
+    }
+    if is(M::BugCheckInSend) {
+        KeBugCheckEx(0xe2, 1, 2, 3, 4);
+    }
+}
+
+/// What mutants do to the sender's list.
+unsafe fn spoil_list(list: *mut NET_BUFFER_LIST) {
+    let buffer = (*list).FirstNetBuffer;
+    if is(M::SendPayloadChanged) && (*buffer).DataLength > 20 {
+        let data = NdisGetDataBuffer(buffer, 14, null_mut(), 1, 0).cast::<u8>();
+        if !data.is_null() {
+            data.add(6).write(data.add(6).read() ^ 0xff);
+        }
+    }
+    if is(M::SendOobChanged) {
+        (*list).NetBufferListInfo[Ieee8021QNetBufferListInfo as usize] = 0x10 as PVOID;
+    }
+    if is(M::SendChainChanged) {
+        (*buffer).DataLength = (*buffer).DataLength.wrapping_sub(1);
+    }
+    if is(M::SendOddStatus) {
+        (*list).Status = NDIS_STATUS_INVALID_DATA;
+    }
+    if is(M::CancelAbortsOthers) && CANCELLED.load(Ordering::Relaxed) > 1 {
+        let id = (*list).NetBufferListInfo[NetBufferListCancelId as usize] as usize;
+        if id != 0 && id != CANCELLED.load(Ordering::Relaxed) {
+            (*list).Status = NDIS_STATUS_SEND_ABORTED;
+        }
+    }
+}
+
+/// Sends the frames of a list.
+unsafe fn send_list(
+    adapter: *mut Adapter,
+    list: *mut NET_BUFFER_LIST,
+    scratch: *mut u8,
+    out: &mut [Delivery; 16],
+) -> NDIS_STATUS {
+    let mut buffer = (*list).FirstNetBuffer;
+    while !buffer.is_null() {
+        match assemble(adapter, list, buffer, scratch) {
+            Ok(length) => {
+                let frame = std::slice::from_raw_parts(scratch, length);
+                let _guard = lock();
+                put_on_wire(adapter, frame, out);
+            }
+            Err(status) => {
+                let _guard = lock();
+                (*adapter).send_errors += 1;
+                return status;
+            }
+        }
+        if is(M::FirstBufferOnly) {
+            break;
+        }
+        buffer = (*buffer).Next;
+    }
+    NDIS_STATUS_SUCCESS
+}
+
+/// Gathers a frame, pads, protects and tags it; gives its length.
+unsafe fn assemble(
+    adapter: *mut Adapter,
+    list: *mut NET_BUFFER_LIST,
+    buffer: *mut NET_BUFFER,
+    scratch: *mut u8,
+) -> Result<usize, NDIS_STATUS> {
+    let length = (*buffer).DataLength as usize;
+    let least = if is(M::EmptyAccepted) { 0 } else { HEADER };
+    let max = (*adapter).max_frame;
+    if length > max && is(M::LongAccepted) {
+        return Ok(0);
+    }
+    if !(least..=max).contains(&length) {
+        return Err(NDIS_STATUS_INVALID_LENGTH);
+    }
+    gather(buffer, scratch, length)?;
+    let mut padded = length.max(MIN_FRAME);
+    if is(M::NotPadded) {
+        padded = length;
+    } else if is(M::PaddedWithResidue) {
+        scratch.add(length).write_bytes(0x77, padded - length);
+    } else {
+        scratch.add(length).write_bytes(0, padded - length);
+    }
+    let handle = (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] as usize;
+    if handle != 0 {
+        let frame = std::slice::from_raw_parts_mut(scratch, padded);
+        esp::protect(adapter, frame, handle)?;
+    }
+    let tag = (*list).NetBufferListInfo[Ieee8021QNetBufferListInfo as usize] as usize;
+    if tag != 0 && !is(M::TagNotSent) {
+        scratch.add(12).copy_to(scratch.add(16), padded - 12);
+        let tci = (tag & 7) << 13 | (tag >> 4 & 0xfff);
+        std::slice::from_raw_parts_mut(scratch.add(12), 4).copy_from_slice(&[
+            0x81,
+            0,
+            (tci >> 8) as u8,
+            tci as u8,
+        ]);
+        padded += 4;
+    }
+    Ok(padded)
+}
+
+unsafe fn gather(buffer: *mut NET_BUFFER, to: *mut u8, length: usize) -> Result<(), NDIS_STATUS> {
+    let mut mdl = (*buffer).CurrentMdl;
+    let mut skip = (*buffer).CurrentMdlOffset as usize;
+    if is(M::DataOffsetIgnored) {
+        (mdl, skip) = ((*buffer).MdlChain, 0);
+    }
+    let mut done = 0;
+    while done < length && !mdl.is_null() {
+        let here = ((*mdl).ByteCount as usize - skip).min(length - done);
+        if here > 0 {
+            let address = MmGetSystemAddressForMdlSafe(mdl, 16).cast::<u8>();
+            if address.is_null() {
+                return Err(if is(M::ResourcesAsFailure) {
+                    NDIS_STATUS_FAILURE
+                } else {
+                    NDIS_STATUS_RESOURCES
+                });
+            }
+            address.add(skip).copy_to(to.add(done), here);
+        }
+        done += here;
+        skip = 0;
+        if is(M::FirstMdlOnly) {
+            to.add(done).write_bytes(0, length - done);
+            break;
+        }
+        mdl = (*mdl).Next;
+    }
+    Ok(())
+}
+
+fn class(to: &[u8]) -> usize {
+    match to[..6] {
+        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => 2,
+        [first, ..] if first & 1 == 1 => 1,
+        _ => 0,
+    }
+}
+
+fn count(counts: &mut Counts, frame: &[u8]) {
+    let count = &mut counts[class(frame)];
+    count.packets += if is(M::CountedTwice) { 2 } else { 1 };
+    count.octets += frame.len() as u64;
+}
+
+unsafe fn accepts(adapter: *mut Adapter, frame: &[u8]) -> bool {
+    let has = |bit: u32| (*adapter).filter & bit != 0;
+    if has(NDIS_PACKET_TYPE_PROMISCUOUS) || is(M::FilterIgnored) {
+        return true;
+    }
+    let groups = &(&(*adapter).groups)[..(*adapter).group_count];
+    match class(frame) {
+        0 => has(NDIS_PACKET_TYPE_DIRECTED) && frame[..6] == (*adapter).mac,
+        1 if is(M::MulticastAsAll) => has(NDIS_PACKET_TYPE_MULTICAST),
+        1 => {
+            has(NDIS_PACKET_TYPE_ALL_MULTICAST)
+                || has(NDIS_PACKET_TYPE_MULTICAST) && groups.iter().any(|group| frame[..6] == *group)
+        }
+        _ => has(NDIS_PACKET_TYPE_BROADCAST),
+    }
+}
+
+/// Counts a frame and delivers it to all others. The lock is held.
+unsafe fn put_on_wire(from: *mut Adapter, frame: &[u8], out: &mut [Delivery; 16]) {
+    if frame.is_empty() || frame.len() < HEADER {
+        return;
+    }
+    count(&mut (*from).sent, frame);
+    let adapters = *WIRE.adapters.get();
+    for (to, delivery) in adapters.into_iter().zip(out) {
+        if to.is_null() || to == from || !(*to).running && !is(M::PausedReceives) {
+            continue;
+        }
+        if (*to).removed || (*to).low_power && !is(M::AsleepReceives) || !accepts(to, frame) {
+            continue;
+        }
+        let rx = (*to).free;
+        if rx.is_null() {
+            if !is(M::DiscardsNotCounted) {
+                (*to).discards += 1;
+            }
+            continue;
+        }
+        count(&mut (*to).received, frame);
+        if !is(M::BuffersUsedTwice) {
+            (*to).free = (*rx).next;
+            (*to).free_count -= 1;
+            (*rx).next = null_mut();
+        }
+        fill(to, rx, frame);
+        if delivery.to.is_null() {
+            *delivery = Delivery { to, ..NOTHING };
+            // Until its indication is over.
+            (*to).outstanding += 1;
+        }
+        (*to).outstanding += 1;
+        if delivery.last.is_null() {
+            delivery.first = rx;
+        } else if is(M::ReversedOrder) {
+            (*rx).next = delivery.first;
+            (*(*rx).list).Next = (*delivery.first).list;
+            delivery.first = rx;
+        } else {
+            (*delivery.last).next = rx;
+            (*(*delivery.last).list).Next = (*rx).list;
+        }
+        if !(is(M::ReversedOrder) && !delivery.last.is_null()) {
+            delivery.last = rx;
+        }
+        delivery.count += 1;
+        delivery.low |= (*to).free_count < LOW;
+    }
+}
+
+/// Puts a frame into a receive buffer as it comes off the wire.
+unsafe fn fill(to: *mut Adapter, rx: *mut Rx, frame: &[u8]) {
+    let list = (*rx).list;
+    let data = std::slice::from_raw_parts_mut((*rx).data, frame.len());
+    data.copy_from_slice(frame);
+    let mut length = frame.len();
+    if !is(M::OobNotCleared) {
+        (*list).NetBufferListInfo = [null_mut(); MaxNetBufferListInfo as usize];
+    }
+    if data[12..14] == [0x81, 0] && !is(M::TagKept) {
+        let tci = usize::from(data[14]) << 8 | usize::from(data[15]);
+        if !is(M::TagNotReported) {
+            let info = tci >> 13 | (tci & 0xfff) << 4;
+            (*list).NetBufferListInfo[Ieee8021QNetBufferListInfo as usize] = info as PVOID;
+        }
+        data.copy_within(16.., 12);
+        length -= 4;
+    }
+    let (ipsec, info) = esp::receive(to, &mut data[..length]);
+    if !is(M::OobNotCleared) || ipsec != 0 {
+        (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] = ipsec as PVOID;
+        (*list).NetBufferListInfo[IPsecOffloadV2HeaderNetBufferListInfo as usize] = info as PVOID;
+    }
+    if is(M::FcsIndicated) || is(M::LongIndicated) && length == (*to).max_frame {
+        length += 4;
+    }
+    let buffer = (*list).FirstNetBuffer;
+    (*buffer).CurrentMdl = (*rx).mdl;
+    (*buffer).CurrentMdlOffset = if is(M::CurrentMdlOffsetWrong) { 2 } else { 0 };
+    (*buffer).DataOffset = 0;
+    (*buffer).DataLength = length as u32;
+    (*list).Next = null_mut();
+    (*list).SourceHandle = if is(M::SourceHandleUnset) { null_mut() } else { (*to).handle };
+    (*list).Status = if is(M::ReceiveStatusSet) { NDIS_STATUS_FAILURE } else { NDIS_STATUS_SUCCESS };
+    (*list).NblFlags = if is(M::NblFlagsOfNdis) { 0x1 } else { 0 };
+}
+
+/// Indicates what came for one adapter.
+unsafe fn indicate(delivery: &Delivery, at_dispatch: bool) {
+    let to = delivery.to;
+    let mut flags = if at_dispatch { NDIS_RECEIVE_FLAGS_DISPATCH_LEVEL } else { 0 };
+    if delivery.low {
+        flags |= NDIS_RECEIVE_FLAGS_RESOURCES;
+    }
+    if is(M::SingleTypeAlways) {
+        flags |= NDIS_RECEIVE_FLAGS_SINGLE_ETHER_TYPE;
+    }
+    let count = if is(M::CountWrong) { delivery.count + 1 } else { delivery.count };
+    let handle = (*to).handle;
+    let list = (*delivery.first).list;
+    if is(M::IndicatedUnderLock) {
+        NdisAcquireSpinLock((*to).lock.get());
+    }
+    let mut stranger: NET_BUFFER_LIST = std::mem::zeroed();
+    stranger.FirstNetBuffer = (*list).FirstNetBuffer;
+    if is(M::NoBuffer) {
+        (*list).FirstNetBuffer = null_mut();
+    }
+    let indicated = if is(M::ListOfNoPool) { &raw mut stranger } else { list };
+    NdisMIndicateReceiveNetBufferLists(handle, indicated, 0, count, flags);
+    (*list).FirstNetBuffer = stranger.FirstNetBuffer;
+    if is(M::IndicatedUnderLock) {
+        NdisReleaseSpinLock((*to).lock.get());
+    }
+    if is(M::IndicatedTwice) && !delivery.low {
+        NdisMIndicateReceiveNetBufferLists(handle, list, 0, count, flags);
+    }
+    if delivery.low && !is(M::ResourcesKept) || is(M::ListOfNoPool) {
+        let mut rx = delivery.first;
+        while !rx.is_null() {
+            let next = (*rx).next;
+            recycle(rx);
+            rx = next;
+        }
+    }
+    release(to, 1);
+}
+
+/// Takes a buffer back.
+unsafe fn recycle(rx: *mut Rx) {
+    let adapter = (*rx).adapter;
+    if !is(M::BuffersLost) && !is(M::BuffersUsedTwice) {
+        let _guard = lock();
+        (*rx).next = (*adapter).free;
+        (*adapter).free = rx;
+        (*adapter).free_count += 1;
+    }
+    release(adapter, 1);
+}

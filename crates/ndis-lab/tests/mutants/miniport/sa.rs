@@ -1,0 +1,261 @@
+//! The direct OIDs of IPsec Task Offload Version 2.
+
+use std::mem::offset_of;
+
+use ndis_sys::*;
+
+use super::{Adapter, M, SLOTS, Sa, TAG, WIRE, free, is, lock};
+
+ndis_fn! {
+    pub(super) unsafe extern fn direct_oid(context: NDIS_HANDLE, request: *mut NDIS_OID_REQUEST) -> NDIS_STATUS {
+        let adapter = context.cast::<Adapter>();
+        if (*adapter).removed {
+            return NDIS_STATUS_NOT_ACCEPTED;
+        }
+        if is(M::DirectPaged) {
+            let block = ExAllocatePool2(POOL_FLAG_PAGED, 40, TAG);
+            if !block.is_null() {
+                free(block);
+            }
+        }
+        let data = &mut (*request).DATA.SET_INFORMATION;
+        let length = data.InformationBufferLength as usize;
+        let buffer = data.InformationBuffer.cast::<u8>();
+        if (*request).RequestType != NdisRequestSetInformation {
+            return NDIS_STATUS_NOT_SUPPORTED;
+        }
+        let status = match data.Oid {
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA => add_list(adapter, buffer, length),
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX => add_ex(adapter, buffer, length),
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA => delete(adapter, buffer, length),
+            // No SA has extended sequence numbers.
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA if is(M::UpdateSucceeds) => NDIS_STATUS_SUCCESS,
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA => NDIS_STATUS_INVALID_PARAMETER,
+            _ => NDIS_STATUS_NOT_SUPPORTED,
+        };
+        if status == NDIS_STATUS_SUCCESS {
+            data.BytesRead = length as u32;
+        }
+        if is(M::DirectWrongCompletion) && status == NDIS_STATUS_SUCCESS {
+            NdisMOidRequestComplete((*adapter).handle, request, status);
+            return NDIS_STATUS_PENDING;
+        }
+        status
+    }
+
+    pub(super) unsafe extern fn cancel_direct_oid(_context: NDIS_HANDLE, _id: PVOID) {}
+}
+
+unsafe fn word(at: *const u8) -> u32 {
+    at.cast::<u32>().read_unaligned()
+}
+
+/// What both kinds of ADD_SA have in common.
+struct Request {
+    count: u32,
+    flags: u32,
+    /// IPv4 source and destination.
+    endpoints: *const u8,
+    udp_esp: u32,
+    association: *const u8,
+    key: *const u8,
+    key_length: usize,
+}
+
+unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
+    let association = request.association;
+    let id = word(association.add(28));
+    let key_length = word(association.add(32)) as usize;
+    let key_offset = word(association.add(36)) as usize;
+    let right = match id {
+        8 => 20,
+        0x10 => 28,
+        0x20 => 36,
+        _ if is(M::AnyAlgorithm) => key_length,
+        _ => return None,
+    };
+    let range = key_offset.checked_add(key_length)?;
+    let within = range <= request.key_length + if is(M::KeyBoundOff) { 1 } else { 0 };
+    if key_length != right && !is(M::KeyLengthIgnored) || key_length > 36 || key_length < 5 || !within {
+        return None;
+    }
+    let authentication = word(association.add(12));
+    if authentication != 0 && is(M::AuthenticationNotIgnored) {
+        return None;
+    }
+    let esn = word(association) & IPSEC_OFFLOAD_V2_ESN_SA as u32 != 0;
+    let ip6 = request.flags & IPSEC_OFFLOAD_V2_IPv6 != 0;
+    let esp = word(association.add(4)).cast_signed() == IPsecOffloadV2Esp;
+    if request.count != 1 && !is(M::CountIgnored) || ip6 || esn || !esp || request.udp_esp != 0 {
+        return None;
+    }
+    let mut sa = Sa {
+        handle: 0,
+        inbound: request.flags & IPSEC_OFFLOAD_V2_INBOUND != 0,
+        source: [0; 4],
+        destination: [0; 4],
+        spi: association.add(8).cast::<[u8; 4]>().read(),
+        key: [0; 36],
+        key_length,
+    };
+    sa.source = request.endpoints.cast::<[u8; 4]>().read();
+    sa.destination = request.endpoints.add(4).cast::<[u8; 4]>().read();
+    sa.key[..key_length].copy_from_slice(std::slice::from_raw_parts(request.key.add(key_offset), key_length));
+    let guard = lock();
+    if !(*adapter).esp_on && !is(M::OffAddsSas) {
+        return None;
+    }
+    let generation = WIRE.generation.get();
+    *generation = (*generation).wrapping_add(1).max(1);
+    let usable = if is(M::CapacityShort) { SLOTS - 1 } else { SLOTS };
+    let slot = (&mut (*adapter).sas)[..usable].iter_mut().enumerate().find(|(_, sa)| sa.handle == 0);
+    let (at, slot) = match slot {
+        Some((at, slot)) => (at, slot),
+        // One too many: the last slot gets another tenant.
+        None if is(M::CapacityOffByOne) => (SLOTS, &mut (*adapter).sas[SLOTS - 1]),
+        None => return None,
+    };
+    let number = if is(M::HandleIsSlot) { 1 } else { *generation as usize };
+    sa.handle = number << 8 | (at + 1);
+    *slot = sa;
+    if is(M::AddDisturbsOthers) && at > 0 {
+        // Not under the lock, and not on its own slot: another SA is wrong for a moment.
+        let other = &raw mut (*adapter).sas[0];
+        let key = (*other).key[0];
+        (*other).key[0] = !key;
+        drop(guard);
+        for _ in 0..20_000 {
+            std::hint::spin_loop();
+        }
+        (*other).key[0] = key;
+    }
+    Some(sa.handle)
+}
+
+unsafe fn add_ex(adapter: *mut Adapter, buffer: *mut u8, length: usize) -> NDIS_STATUS {
+    type Raw = IPSEC_OFFLOAD_V2_ADD_SA_EX;
+    let fixed = usize::from(NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1);
+    if length < fixed {
+        return NDIS_STATUS_INVALID_LENGTH;
+    }
+    let handle = buffer.add(offset_of!(Raw, OffloadHandle)).cast::<usize>();
+    if !is(M::FailedHandleKept) {
+        handle.write_unaligned(0);
+    }
+    let size = buffer.add(2).cast::<u16>().read_unaligned();
+    if usize::from(size) < fixed {
+        return NDIS_STATUS_INVALID_PARAMETER;
+    }
+    let key_length = word(buffer.add(offset_of!(Raw, KeyLength))) as usize;
+    let key_offset = word(buffer.add(offset_of!(Raw, KeyOffset))) as usize;
+    let slack = if is(M::KeyOffsetBoundOff) { 1 } else { 0 };
+    if key_offset.checked_add(key_length).is_none_or(|end| end > length + slack) {
+        return NDIS_STATUS_INVALID_PARAMETER;
+    }
+    let request = Request {
+        count: word(buffer.add(offset_of!(Raw, NumExtHdrs))),
+        flags: word(buffer.add(offset_of!(Raw, Flags))),
+        endpoints: buffer.add(offset_of!(Raw, Endpoints)),
+        udp_esp: word(buffer.add(offset_of!(Raw, UdpEspEncapsulation))),
+        association: buffer.add(offset_of!(Raw, SecAssoc)),
+        key: buffer.add(key_offset),
+        key_length,
+    };
+    match add(adapter, &request) {
+        Some(number) => {
+            handle.write_unaligned(number);
+            NDIS_STATUS_SUCCESS
+        }
+        None => NDIS_STATUS_INVALID_PARAMETER,
+    }
+}
+
+unsafe fn add_list(adapter: *mut Adapter, buffer: *mut u8, length: usize) -> NDIS_STATUS {
+    type Raw = IPSEC_OFFLOAD_V2_ADD_SA;
+    let fixed = usize::from(NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1);
+    if length < fixed {
+        return NDIS_STATUS_INVALID_LENGTH;
+    }
+    let (mut node, mut any, mut all, mut nodes) = (buffer, false, true, 0);
+    while !node.is_null() && nodes < 1000 {
+        nodes += 1;
+        let handle = node.add(offset_of!(Raw, OffloadHandle)).cast::<usize>();
+        handle.write_unaligned(0);
+        let size = node.add(2).cast::<u16>().read_unaligned();
+        if usize::from(size) < fixed {
+            all = false;
+            break;
+        }
+        let key_length = word(node.add(offset_of!(Raw, KeyLength))) as usize;
+        let request = Request {
+            count: word(node.add(offset_of!(Raw, NumExtHdrs))),
+            flags: word(node.add(offset_of!(Raw, Flags))),
+            endpoints: node.add(offset_of!(Raw, Endpoints)),
+            udp_esp: word(node.add(offset_of!(Raw, UdpEspEncapsulation))),
+            association: node.add(offset_of!(Raw, SecAssoc)),
+            key: node.add(offset_of!(Raw, KeyData)),
+            key_length,
+        };
+        // The key lies in the node; only the first one's length is known, and the request says no more.
+        let added = if key_length <= 1 << 16 && !(node == buffer && key_length > length - 168) {
+            add(adapter, &request)
+        } else {
+            None
+        };
+        match added {
+            Some(number) => {
+                handle.write_unaligned(number);
+                any = true;
+            }
+            None => {
+                all = false;
+                if is(M::ListFailedHandleSet) {
+                    handle.write_unaligned(0x10);
+                }
+                if is(M::ListStopsAtBad) {
+                    break;
+                }
+            }
+        }
+        node = node.add(offset_of!(Raw, Next)).cast::<*mut u8>().read_unaligned();
+        if node == buffer {
+            break;
+        }
+    }
+    let good = if is(M::ListAllOrNothing) { all } else { any || is(M::ListAlwaysSucceeds) };
+    if good { NDIS_STATUS_SUCCESS } else { NDIS_STATUS_FAILURE }
+}
+
+unsafe fn delete(adapter: *mut Adapter, buffer: *mut u8, length: usize) -> NDIS_STATUS {
+    type Raw = IPSEC_OFFLOAD_V2_DELETE_SA;
+    let fixed = usize::from(NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1);
+    if length < fixed {
+        return NDIS_STATUS_INVALID_LENGTH;
+    }
+    let (mut node, mut nodes) = (buffer, 0);
+    while !node.is_null() && (nodes < 1000 || is(M::DeleteUnbounded)) {
+        nodes += 1;
+        let size = node.add(2).cast::<u16>().read_unaligned();
+        if usize::from(size) < fixed {
+            return NDIS_STATUS_INVALID_PARAMETER;
+        }
+        let handle = node.add(offset_of!(Raw, OffloadHandle)).cast::<usize>().read_unaligned();
+        {
+            let _guard = lock();
+            for slot in &mut (*adapter).sas {
+                let slot_only = is(M::DeleteBySlot) && handle != 0 && slot.handle & 0xff == handle & 0xff;
+                if handle != 0 && (slot.handle == handle || slot_only) {
+                    slot.handle = 0;
+                    if !is(M::KeysNotWiped) {
+                        slot.key = [0; 36];
+                    }
+                }
+            }
+        }
+        if is(M::DeleteFirstOnly) {
+            break;
+        }
+        node = node.add(offset_of!(Raw, Next)).cast::<*mut u8>().read_unaligned();
+    }
+    NDIS_STATUS_SUCCESS
+}
