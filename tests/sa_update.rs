@@ -108,6 +108,22 @@ on_both! {
         }
     }
 
+    /// A packet further away than any window is tried with the high half as the NIC has it, too.
+    fn far_from_the_newest(bench) {
+        let (b, other) = (bench.station(2), bench.station(3));
+        let mut flow = Flow::new(1, 2, 0x500).extended(5);
+        flow.inbound = control::add(&b, &flow.parameters(true));
+        for low in [10, 0xC000_0000, 11, u32::MAX, 0x8000_0000] {
+            flow.sequence = low - 1;
+            assert_eq!(inject(&mut flow, &other, &b), CRYPTO_DONE, "{low:#x}");
+        }
+        // Those of a subspace that is not next to it fail.
+        flow = Flow { high: Some(7), sequence: 20, ..flow };
+        assert_eq!(inject(&mut flow, &other, &b), AUTH_FAILED);
+        let (_, entries) = table(&b);
+        assert_eq!((entries[0].sequence_high, entries[0].packets, entries[0].errors), (Some(5), 5, 1));
+    }
+
     fn an_update_names_its_sa_in_full(bench) {
         let (a, b) = (bench.station(1), bench.station(2));
         let mut flow = Flow::new(1, 2, 0x400).extended(1).add(&a, &b);
