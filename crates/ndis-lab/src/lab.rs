@@ -11,8 +11,9 @@ use crate::driver::{Code, Driver};
 use crate::error::{BugCheck, LabError};
 use crate::exports;
 use crate::fault::FaultPoint;
-use crate::loader::{Image, LoadError};
+use crate::loader::{Image, LoadError, MissingImport};
 use crate::machine::pool::PoolBlock;
+use crate::machine::stubs::Stubs;
 use crate::machine::{Machine, Options};
 use crate::rules::Violation;
 use crate::symbols::pdb_beside;
@@ -34,6 +35,7 @@ impl Default for LabBuilder {
                 ndis_version: NEWEST_NDIS,
                 timeout: Duration::from_secs(10),
                 guard: false,
+                stub_imports: false,
             },
         }
     }
@@ -71,6 +73,14 @@ impl LabBuilder {
     #[must_use]
     pub fn guard_pages(mut self, on: bool) -> Self {
         self.options.guard = on;
+        self
+    }
+
+    /// Loads images also when they import functions that the lab has not: [`Lab::missing_imports`]
+    /// names them, and a call of one stops the machine. Off unless set: such an image is refused.
+    #[must_use]
+    pub fn stub_missing_imports(mut self, on: bool) -> Self {
+        self.options.stub_imports = on;
         self
     }
 
@@ -124,9 +134,29 @@ impl Lab {
 
     fn load(&self, image: &[u8], name: &str, path: Option<&Path>) -> Result<Driver, LabError> {
         self.machine.alive()?;
-        let image = Image::load(image, exports::resolve)?;
+        let image = self.map(image)?;
         let pdb = path.and_then(|path| pdb_beside(path, image.pdb()));
         Driver::start(&self.machine, Code::Image(image, pdb), name)
+    }
+
+    fn map(&self, bytes: &[u8]) -> Result<Image, LoadError> {
+        match Image::load(bytes, exports::resolve) {
+            Err(LoadError::MissingImports(missing)) if self.machine.options.stub_imports => {
+                let stubs = Arc::new(Stubs::new(missing)?);
+                // They stay as long as the machine, and so longer than what calls them.
+                self.machine.stubs.lock().push(stubs.clone());
+                Image::load(bytes, |module, name| {
+                    exports::resolve(module, name).or_else(|| stubs.find(module, name))
+                })
+            }
+            result => result,
+        }
+    }
+
+    /// Functions that loaded images import and the lab has not: see
+    /// [`LabBuilder::stub_missing_imports`].
+    pub fn missing_imports(&self) -> Vec<MissingImport> {
+        self.machine.stubs.lock().iter().flat_map(|stubs| stubs.missing().to_vec()).collect()
     }
 
     /// Reads a driver image from a file, named as the file, and runs its `DriverEntry`. Stacks are

@@ -14,6 +14,8 @@
 //! - `packet`: NET_BUFFER_LIST, NET_BUFFER and MDL
 //! - [`fault`]: fault injection, systematic and by chance
 //! - [`adapter`]: the state machine, OID requests, sends, receives, indications
+//! - [`device`]: user-mode processes that open a driver's device
+//! - [`inf`]: what an INF says about a miniport
 //! - [`rules`]: every rule, with its page of the documentation
 //! - [`ipsec_v2`]: builders for the structures of IPsec Task Offload Version 2
 //! - [`transport`]: what TCP/IP does above it: framing, and judging what is indicated
@@ -37,6 +39,7 @@ mod driver;
 mod error;
 mod exports;
 pub mod fault;
+pub mod inf;
 pub mod ipsec_v2;
 mod lab;
 pub mod loader;

@@ -106,6 +106,16 @@ fn run<R>(
     result
 }
 
+/// A function that the lab has not was called.
+pub(crate) fn missing_function(name: &str) {
+    /// `KMODE_EXCEPTION_NOT_HANDLED` with `STATUS_DRIVER_ENTRYPOINT_NOT_FOUND`.
+    const STOP: (u32, u64) = (0x1e, 0xc000_0263);
+    static FUNCTION: Function = Function { name: "a missing import", irql: ANY };
+    shell::<()>(&FUNCTION, |call| {
+        Err(call.stop(STOP.0, [STOP.1, 0, 0, 0], format!("{name} was called, which the lab has not")))
+    });
+}
+
 /// Defines exported functions and their table.
 macro_rules! exports {
     ($table:ident in $module:literal {

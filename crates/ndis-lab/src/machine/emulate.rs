@@ -248,4 +248,61 @@ mod tests {
         assert_eq!(decode([0xcd, 0x29, 0, 0]), Some((Instruction::FastFail, 2)));
         assert_eq!(decode([0xcd, 0x2a, 0, 0]), None);
     }
+
+    use crate::machine::thread::handler;
+    use crate::machine::{Entry, Options, PASSIVE, Stopped, processor_block};
+
+    /// Runs machine code as a driver's function.
+    fn run(machine: &Machine, code: &[u8]) -> Result<u64, Stopped> {
+        let mut memory = region::alloc(code.len(), region::Protection::READ_WRITE).unwrap();
+        // SAFETY: the allocation holds the code, and nobody else knows it; then it is only executed:
+        // a function that takes nothing.
+        unsafe {
+            std::ptr::copy_nonoverlapping(code.as_ptr(), memory.as_mut_ptr::<u8>(), code.len());
+            region::protect(memory.as_ptr::<u8>(), memory.len(), region::Protection::READ_EXECUTE).unwrap();
+            let entry = Entry { handler: handler::DRIVER_ENTRY, driver: 1, adapter: None, irql: PASSIVE };
+            machine.enter(entry, memory.as_ptr::<u8>() as usize, [0; 8])
+        }
+    }
+
+    #[test]
+    fn cr8_is_the_irql() {
+        let machine = Machine::new(Options::for_tests());
+        // mov r9d, 7; mov r15d, 2; mov rax, cr8; mov cr8, r15; mov r10, cr8; shl r10, 8; or rax, r10;
+        // xor ecx, ecx; mov cr8, rcx; mov rdx, cr8; shl rdx, 16; or rax, rdx; shl r9, 24; or rax, r9; ret
+        let code = [
+            0x41, 0xb9, 7, 0, 0, 0, 0x41, 0x57, 0x41, 0xbf, 2, 0, 0, 0, 0x44, 0x0f, 0x20, 0xc0, 0x45, 0x0f,
+            0x22, 0xc7, 0x45, 0x0f, 0x20, 0xc2, 0x49, 0xc1, 0xe2, 8, 0x4c, 0x09, 0xd0, 0x31, 0xc9, 0x44,
+            0x0f, 0x22, 0xc1, 0x44, 0x0f, 0x20, 0xc2, 0x48, 0xc1, 0xe2, 16, 0x48, 0x09, 0xd0, 0x49, 0xc1,
+            0xe1, 24, 0x4c, 0x09, 0xc8, 0x41, 0x5f, 0xc3,
+        ];
+        // PASSIVE_LEVEL, then DISPATCH_LEVEL, then PASSIVE_LEVEL again; R9 is not touched.
+        assert_eq!(run(&machine, &code).unwrap(), 7 << 24 | 2 << 8);
+        assert_eq!(machine.violations(), []);
+        // Left at DISPATCH_LEVEL: mov ecx, 2; mov cr8, rcx; ret
+        run(&machine, &[0xb9, 2, 0, 0, 0, 0x44, 0x0f, 0x22, 0xc1, 0xc3]).unwrap();
+        assert_eq!(machine.take_violations()[0].rule, rules::IRQL_CHANGED);
+        // No IRQL: mov ecx, 16; mov cr8, rcx; ret
+        run(&machine, &[0xb9, 16, 0, 0, 0, 0x44, 0x0f, 0x22, 0xc1, 0xc3]).unwrap_err();
+        assert_eq!(machine.bugcheck().unwrap().code, 0xa);
+    }
+
+    #[test]
+    fn gs_leads_to_the_processor_block() {
+        let machine = Machine::new(Options::for_tests());
+        // mov rax, gs:[0x188]; ret
+        let thread = run(&machine, &[0x65, 0x48, 0x8b, 0x04, 0x25, 0x88, 1, 0, 0, 0xc3]).unwrap();
+        assert_eq!(thread, processor_block::current_thread() as u64);
+        // mov rax, gs:[0x18]; ret
+        assert_ne!(run(&machine, &[0x65, 0x48, 0x8b, 0x04, 0x25, 0x18, 0, 0, 0, 0xc3]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_fast_fail_stops_the_machine() {
+        let machine = Machine::new(Options::for_tests());
+        // mov ecx, 2; int 29h
+        run(&machine, &[0xb9, 2, 0, 0, 0, 0xcd, 0x29]).unwrap_err();
+        let stop = machine.bugcheck().unwrap();
+        assert_eq!((stop.code, stop.parameters[0]), (SECURITY_CHECK, 2), "{stop}");
+    }
 }

@@ -33,6 +33,7 @@ pub(crate) mod resource;
 pub(crate) mod security;
 pub(crate) mod seh;
 pub(crate) mod stack;
+pub(crate) mod stubs;
 pub(crate) mod switch;
 mod system_thread;
 pub(crate) mod thread;
@@ -139,6 +140,22 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// Each pool block and structure has pages of its own.
     pub(crate) guard: bool,
+    /// Images that import what the lab has not are loaded all the same.
+    pub(crate) stub_imports: bool,
+}
+
+#[cfg(test)]
+impl Options {
+    /// A small machine.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            processors: 2,
+            ndis_version: 0x0006_0050,
+            timeout: Duration::from_secs(1),
+            guard: false,
+            stub_imports: false,
+        }
+    }
 }
 
 pub(crate) struct Machine {
@@ -159,6 +176,8 @@ pub(crate) struct Machine {
     pub(crate) users: user::Users,
     /// System threads that run: (object, driver).
     pub(crate) threads: Mutex<Vec<(usize, u32)>>,
+    /// Stands in for functions that the loaded images import and the lab has not.
+    pub(crate) stubs: Mutex<Vec<Arc<stubs::Stubs>>>,
     /// A thread is on its way to return receives.
     pub(crate) returning: AtomicBool,
     pub(crate) objects: Mutex<crate::objects::Objects>,
@@ -198,6 +217,7 @@ impl Machine {
             resources: resource::Resources::default(),
             users: user::Users::default(),
             threads: Mutex::default(),
+            stubs: Mutex::default(),
             returning: AtomicBool::new(false),
             objects: Mutex::default(),
             adapters: RwLock::default(),
