@@ -16,8 +16,12 @@
 //! it can be called at any IRQL and on any processor. No input makes it panic. It uses XMM registers with
 //! legacy-SSE encodings only. Sealing and opening have no stack frame above 1 KiB. It does no replay protection and
 //! makes no IVs: those are the host's.
+//!
+//! Of keys: [`esp::EspSa::new_in`] and dropping an SA leave no copy of the key or of what is expanded from it on the
+//! stack, and dropping wipes the SA. Sealing and opening may leave values that the compiler spilled or the portable
+//! cipher copied, the hash key among them; the stack they used is not wiped.
 #![no_std]
-// One exception, in `aead::aes_gcm`: the wiping of keys.
+// The exceptions: the wiping of keys in `aead::aes_gcm`, the CPU's AES instructions in `aead::sse`.
 #![deny(unsafe_code)]
 
 pub mod aead;

@@ -90,15 +90,13 @@ mod wiping {
             let memory = memory_at(&raw const sa);
             let round_keys = position(&memory, &material[..16]);
             let hash_key = position(&memory, &hash_key(&material[..algorithm.key_len()]));
-            // SPI, salt, kind and round keys from the front, the hash key at the end of its variant.
-            assert_eq!(round_keys, 32, "{algorithm:?}");
-            let front = (round_keys + 16 * (rounds + 1)).div_ceil(64);
-            let back = (hash_key + 32).div_ceil(64) - hash_key / 64;
+            // SPI, salt, kind and rounds, then eight powers of the hash key, then the round keys.
+            assert_eq!((hash_key, round_keys), (32, 32 + 8 * 16), "{algorithm:?}");
             let lines = match algorithm {
-                Algorithm::AesGcm128 | Algorithm::AesGcm192 => 5,
-                Algorithm::AesGcm256 => 6,
+                Algorithm::AesGcm128 | Algorithm::AesGcm192 => 6,
+                Algorithm::AesGcm256 => 7,
             };
-            assert_eq!(front + back, lines, "{algorithm:?}");
+            assert_eq!((round_keys + 16 * (rounds + 1)).div_ceil(64), lines, "{algorithm:?}");
         }
     }
 

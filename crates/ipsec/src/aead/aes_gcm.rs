@@ -1,4 +1,4 @@
-//! AES-GCM (NIST SP 800-38D) by the crate `aes-gcm` 0.10.3.
+//! AES-GCM (NIST SP 800-38D): with the x64 CPU's instructions where it has them, else by the crate `aes-gcm` 0.10.3.
 
 use core::mem::ManuallyDrop;
 
@@ -6,6 +6,8 @@ use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{AeadInPlace, KeyInit};
 use aes_gcm::aes::{Aes128Enc, Aes192Enc, Aes256Enc};
 
+#[cfg(target_arch = "x86_64")]
+use super::sse::{Rounds, SseGcm};
 use super::{Aead, AuthenticationFailed, LimitExceeded, Nonce, Tag};
 use crate::algorithm::GcmKey;
 
@@ -13,11 +15,36 @@ use crate::algorithm::GcmKey;
 /// double the key.
 type Gcm<Aes> = aes_gcm::AesGcm<Aes, U12>;
 
+/// What runs AES-GCM. All give the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// AES-NI and PCLMULQDQ in legacy-SSE encodings, eight blocks at a time.
+    Sse,
+    /// The crate `aes-gcm`, on any CPU.
+    Portable,
+}
+
+impl Backend {
+    /// The first of [`Backend::available`].
+    pub fn fastest() -> Self {
+        Self::available().first().copied().unwrap_or(Self::Portable)
+    }
+
+    /// Those that this CPU can run, the fastest first.
+    pub fn available() -> &'static [Self] {
+        #[cfg(target_arch = "x86_64")]
+        if SseGcm::is_available() {
+            return &[Self::Sse, Self::Portable];
+        }
+        &[Self::Portable]
+    }
+}
+
 /// An AES-GCM key of any of the three lengths, expanded once.
 ///
-/// It has 1,008 bytes (on 64-bit targets), because it has room for the portable AES's schedule: which AES is
-/// used is decided at run time. With AES-NI a packet reads the discriminant and the round keys after it (176,
-/// 208 or 240 bytes), and the 32 bytes of the hash key after the schedule's room.
+/// It has 1,008 bytes (on 64-bit targets), because it has room for the portable AES's schedule: which [`Backend`] is
+/// used is decided at run time, when the key is made. With [`Backend::Sse`] a packet reads the first 320, 352 or 384
+/// bytes: the discriminant, eight powers of the hash key, and the round keys.
 ///
 /// Dropping it wipes the key where it lies. Making one by `From` leaves copies on the stack;
 /// [`EspSa::new_in`](crate::esp::EspSa::new_in) does not.
@@ -27,37 +54,76 @@ enum Key {
     Aes128(Gcm<Aes128Enc>),
     Aes192(Gcm<Aes192Enc>),
     Aes256(Gcm<Aes256Enc>),
+    #[cfg(target_arch = "x86_64")]
+    Sse(Rounds, SseGcm),
 }
 
 impl AesGcm {
-    pub(crate) fn new(key: &GcmKey<'_>) -> Self {
-        match *key {
-            GcmKey::Aes128(key) => Self::from(key),
-            GcmKey::Aes192(key) => Self::from(key),
-            GcmKey::Aes256(key) => Self::from(key),
+    /// A key for `backend`, or for the portable one when this CPU cannot run it.
+    pub(crate) fn new(backend: Backend, key: &GcmKey<'_>) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if backend == Backend::Sse {
+            let expanded = match key {
+                GcmKey::Aes128(key) => SseGcm::new(key),
+                GcmKey::Aes192(key) => SseGcm::new(key),
+                GcmKey::Aes256(key) => SseGcm::new(key),
+            };
+            if let Some((rounds, gcm)) = expanded {
+                return Self(ManuallyDrop::new(Key::Sse(rounds, gcm)));
+            }
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = backend;
+        match key {
+            GcmKey::Aes128(key) => Self::portable_128(key),
+            GcmKey::Aes192(key) => Self::portable_192(key),
+            GcmKey::Aes256(key) => Self::portable_256(key),
+        }
+    }
+
+    /// A key for one backend, which tests and comparisons need; `From` takes the fastest. `None` when this CPU cannot
+    /// run it, or `key` has not 16, 24 or 32 bytes.
+    pub fn with_backend(backend: Backend, key: &[u8]) -> Option<Self> {
+        let key = match key.len() {
+            16 => GcmKey::Aes128(key.try_into().ok()?),
+            24 => GcmKey::Aes192(key.try_into().ok()?),
+            _ => GcmKey::Aes256(key.try_into().ok()?),
+        };
+        Backend::available().contains(&backend).then(|| Self::new(backend, &key))
+    }
+
+    // Not inlined, here and below: inlined, the three lengths' temporaries add up in one stack frame of 4.6 KiB.
+    #[inline(never)]
+    fn portable_128(key: &[u8; 16]) -> Self {
+        Self(ManuallyDrop::new(Key::Aes128(Gcm::new(key.into()))))
+    }
+
+    #[inline(never)]
+    fn portable_192(key: &[u8; 24]) -> Self {
+        Self(ManuallyDrop::new(Key::Aes192(Gcm::new(key.into()))))
+    }
+
+    #[inline(never)]
+    fn portable_256(key: &[u8; 32]) -> Self {
+        Self(ManuallyDrop::new(Key::Aes256(Gcm::new(key.into()))))
     }
 }
 
 impl From<&[u8; 16]> for AesGcm {
-    // Not inlined, here and below: inlined, the three lengths' temporaries add up in one stack frame of 4.6 KiB.
-    #[inline(never)]
     fn from(key: &[u8; 16]) -> Self {
-        Self(ManuallyDrop::new(Key::Aes128(Gcm::new(key.into()))))
+        Self::new(Backend::fastest(), &GcmKey::Aes128(key))
     }
 }
 
 impl From<&[u8; 24]> for AesGcm {
-    #[inline(never)]
     fn from(key: &[u8; 24]) -> Self {
-        Self(ManuallyDrop::new(Key::Aes192(Gcm::new(key.into()))))
+        Self::new(Backend::fastest(), &GcmKey::Aes192(key))
     }
 }
 
 impl From<&[u8; 32]> for AesGcm {
-    #[inline(never)]
     fn from(key: &[u8; 32]) -> Self {
-        Self(ManuallyDrop::new(Key::Aes256(Gcm::new(key.into()))))
+        Self::new(Backend::fastest(), &GcmKey::Aes256(key))
     }
 }
 
@@ -67,6 +133,8 @@ impl Aead for AesGcm {
             Key::Aes128(gcm) => gcm.encrypt_in_place_detached(nonce.into(), aad, buf),
             Key::Aes192(gcm) => gcm.encrypt_in_place_detached(nonce.into(), aad, buf),
             Key::Aes256(gcm) => gcm.encrypt_in_place_detached(nonce.into(), aad, buf),
+            #[cfg(target_arch = "x86_64")]
+            Key::Sse(rounds, gcm) => return gcm.seal(*rounds, nonce, aad, buf),
         };
         // aes-gcm 0.10.3 refuses nothing but lengths, and before it writes (`src/lib.rs`,
         // `encrypt_in_place_detached`: the check of P_MAX and A_MAX is its first statement).
@@ -87,6 +155,8 @@ impl Aead for AesGcm {
             Key::Aes128(gcm) => gcm.decrypt_in_place_detached(nonce.into(), aad, buf, tag.into()),
             Key::Aes192(gcm) => gcm.decrypt_in_place_detached(nonce.into(), aad, buf, tag.into()),
             Key::Aes256(gcm) => gcm.decrypt_in_place_detached(nonce.into(), aad, buf, tag.into()),
+            #[cfg(target_arch = "x86_64")]
+            Key::Sse(rounds, gcm) => return gcm.open(*rounds, nonce, aad, buf, tag),
         }
         .map_err(|_| AuthenticationFailed)
     }
@@ -101,7 +171,7 @@ impl Drop for AesGcm {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
         // SAFETY: `zeroize_flat_type` asks for a type without references or heap data: `Key` is a discriminant,
-        // and the AES schedule and the hash key, which are arrays of integers and vectors in unions, with
+        // and the AES schedule and the hash key, which are arrays of integers and vectors, some in unions, with
         // zero-sized tokens. It asks that no value in it be dropped, and that it not be used afterwards: it is in
         // a `ManuallyDrop`, private, and this is the end of its only owner. It asks that zeros be a valid value:
         // they are the discriminant of the first variant, and valid integers and vectors.

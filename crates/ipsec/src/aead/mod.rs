@@ -1,11 +1,13 @@
 //! The seam to the cipher: authenticated encryption with associated data (RFC 5116), in place.
 //!
-//! [`crate::esp`] knows a cipher only as an [`Aead`]. Today that is [`AesGcm`]; another kernel takes its
-//! place by implementing the trait, and the same tests run over it.
+//! [`crate::esp`] knows a cipher only as an [`Aead`]. That is [`AesGcm`], which has two [`Backend`]s; the
+//! same tests run over both.
 
 mod aes_gcm;
+#[cfg(target_arch = "x86_64")]
+mod sse;
 
-pub use aes_gcm::AesGcm;
+pub use aes_gcm::{AesGcm, Backend};
 
 use core::fmt;
 

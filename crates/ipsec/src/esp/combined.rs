@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{
     ALIGNMENT, HEADER_LEN, MAX_PACKET_LEN, OpenError, Opened, SealError, SyntaxError, TRAILER_LEN, Trailer,
 };
-use crate::aead::{Aead, AesGcm, NONCE_LEN, Nonce, TAG_LEN};
+use crate::aead::{Aead, AesGcm, Backend, NONCE_LEN, Nonce, TAG_LEN};
 use crate::algorithm::{Algorithm, KeyLengthError, SALT_LEN, split_key_material};
 use crate::stack;
 
@@ -32,7 +32,7 @@ const MAX_AAD_LEN: usize = 12;
 /// the caller's. Dropping it wipes the key.
 ///
 /// It has 1,024 bytes: SPI and salt in the first 16, then the cipher. With AES-NI, and on a cache line's boundary, a
-/// packet reads 5 lines of it (AES-256: 6); see [`AesGcm`].
+/// packet reads 6 lines of it (AES-256: 7); see [`AesGcm`].
 #[repr(C)]
 pub struct EspSa<A: Aead = AesGcm> {
     spi: u32,
@@ -53,7 +53,7 @@ impl EspSa {
     /// [`KeyLengthError`] when the material has another length.
     pub fn new(algorithm: Algorithm, spi: u32, key_material: &[u8]) -> Result<Self, KeyLengthError> {
         let (key, salt) = split_key_material(algorithm, key_material)?;
-        Ok(Self::with_aead(spi, salt, AesGcm::new(&key)))
+        Ok(Self::with_aead(spi, salt, AesGcm::new(Backend::fastest(), &key)))
     }
 
     /// As [`EspSa::new`], in `slot`. On failure nothing is written.
@@ -65,15 +65,25 @@ impl EspSa {
     ///
     /// # Errors
     /// [`KeyLengthError`] when the material has another length.
-    // Not inlined: a frame that it shared with its caller could be larger than the page.
-    #[inline(never)]
     pub fn new_in<'a>(
         slot: &'a mut MaybeUninit<Self>,
         algorithm: Algorithm,
         spi: u32,
         key_material: &[u8],
     ) -> Result<&'a mut Self, KeyLengthError> {
-        let sa = Self::set_up(slot, algorithm, spi, key_material);
+        Self::new_in_over(Backend::fastest(), slot, algorithm, spi, key_material)
+    }
+
+    // Not inlined: a frame that it shared with its caller could be larger than the page.
+    #[inline(never)]
+    fn new_in_over<'a>(
+        backend: Backend,
+        slot: &'a mut MaybeUninit<Self>,
+        algorithm: Algorithm,
+        spi: u32,
+        key_material: &[u8],
+    ) -> Result<&'a mut Self, KeyLengthError> {
+        let sa = Self::set_up(backend, slot, algorithm, spi, key_material);
         stack::wipe();
         sa
     }
@@ -81,13 +91,14 @@ impl EspSa {
     /// [`EspSa::new_in`], which leaves the key on the stack; but in no frame above its own.
     #[inline(never)]
     fn set_up<'a>(
+        backend: Backend,
         slot: &'a mut MaybeUninit<Self>,
         algorithm: Algorithm,
         spi: u32,
         key_material: &[u8],
     ) -> Result<&'a mut Self, KeyLengthError> {
         let (key, salt) = split_key_material(algorithm, key_material)?;
-        Ok(slot.write(Self::with_aead(spi, salt, AesGcm::new(&key))))
+        Ok(slot.write(Self::with_aead(spi, salt, AesGcm::new(backend, &key))))
     }
 }
 
