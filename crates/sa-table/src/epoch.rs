@@ -127,6 +127,14 @@ impl Line {
         }
     }
 
+    /// Adds 1 without a read-modify-write, for readers: what threads that share a line count in the same moment may count once.
+    #[inline]
+    pub(crate) fn count_here(&self, counter: Counter) {
+        let counter = &self.counters[counter as usize];
+        // Relaxed: a statistic.
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
     /// Forgets all pins. `&mut` proves that nobody is pinned: leaked guards are all that can be counted.
     pub(crate) fn forget_pins(&self) {
         // Relaxed: the caller has the table for itself.

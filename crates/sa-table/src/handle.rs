@@ -103,7 +103,9 @@ pub(crate) enum Phase {
 pub(crate) struct State(pub(crate) usize);
 
 impl State {
+    /// `generation` is at least [`MIN_GENERATION`], for handles are made of states without a check.
     pub(crate) const fn new(generation: usize, phase: Phase, index: u32) -> Self {
+        debug_assert!(generation >= MIN_GENERATION);
         Self(generation << GENERATION_SHIFT | (phase as usize) << INDEX_BITS | index as usize)
     }
 
@@ -129,8 +131,10 @@ impl State {
 
     /// The handle that finds this entry while it is live.
     #[inline]
-    pub(crate) fn to_handle(self) -> Handle {
-        Handle(NonZeroUsize::new(self.to(Phase::Live).0).unwrap_or(NonZeroUsize::MIN))
+    pub(crate) const fn to_handle(self) -> Handle {
+        let raw = self.to(Phase::Live).0;
+        // SAFETY: the states of slots have a generation of at least 1, so the word is not 0.
+        Handle(unsafe { NonZeroUsize::new_unchecked(raw) })
     }
 }
 

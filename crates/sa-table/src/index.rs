@@ -30,8 +30,12 @@ pub(crate) const LANES: u32 = 8;
 /// Lanes in use: unit tests and the model checker leave most of them, to get at the chains.
 const USED_LANES: u32 = if cfg!(any(test, loom)) { 1 } else { LANES };
 
-/// Slots per bucket: at most half of the lanes are used if all entries are inbound.
-pub(crate) const SLOTS_PER_BUCKET: u32 = if cfg!(any(test, loom)) { 16 } else { 4 };
+/// How many buckets a table of this many slots has: a power of two, and one for every 4 to 8 slots. Of a full table whose
+/// entries are all inbound, 0.8 % are in chains with 4 slots per bucket, and 14 % with 8.
+pub(crate) const fn buckets_for(slots: u32) -> u32 {
+    let per_bucket = if cfg!(any(test, loom)) { 16 } else { 4 };
+    1 << slots.div_ceil(per_bucket).ilog2()
+}
 
 /// The longest chain behind the lanes of a bucket; one more is refused with
 /// [`Refusal::Neighbourhood`](crate::Refusal). It bounds every lookup.
@@ -101,16 +105,16 @@ impl Bucket {
 
     /// The lanes whose tag matches, perhaps with some that do not: the caller compares keys.
     #[inline]
-    pub(crate) fn matches(&self, tag: u8) -> Matches {
+    pub(crate) fn matches(&self, tag: u64) -> Matches {
         // Acquire: with a lane's tag comes its slot number.
         Matches::of(self.tags.load(Ordering::Acquire), tag)
     }
 
-    /// The slot number of a lane.
+    /// The slot number of a lane: 0 or what [`set_lane`](Self::set_lane) was given, so in any case that of a slot of the table.
     #[inline]
-    pub(crate) fn slot(&self, lane: u32) -> u32 {
+    pub(crate) fn slot(&self, lane: u32) -> u16 {
         // Relaxed: ordered by the acquisition of the tag.
-        self.slots.get(lane as usize).map_or(NONE, |slot| u32::from(slot.load(Ordering::Relaxed)))
+        self.slots[lane as usize % LANES as usize].load(Ordering::Relaxed)
     }
 
     /// `SeqCst`: a pinned thread must not get a chain head that was unlinked, and whose slot was reclaimed, before it
@@ -132,13 +136,13 @@ impl Bucket {
             .map_err(Commit)
     }
 
-    /// Sets the hints of a lane that the caller has taken.
+    /// Sets the hints of a lane that the caller has taken; `slot` is the number of a slot of this table.
     #[expect(clippy::cast_possible_truncation, reason = "a slot number has 16 bits")]
-    pub(crate) fn set_lane(&self, lane: u32, slot: u32, tag: u8) {
+    pub(crate) fn set_lane(&self, lane: u32, slot: u32, tag: u64) {
         // Relaxed: the tag releases it.
         self.slots[lane as usize].store(slot as u16, Ordering::Relaxed);
         // Release: pairs with the Acquire in `matches`. The lane's tag is 0: nobody else writes a taken lane's.
-        self.tags.fetch_or(u64::from(tag) << (8 * lane), Ordering::Release);
+        self.tags.fetch_or(tag << (8 * lane), Ordering::Release);
     }
 
     /// Takes the tag of a lane back; the lane stays taken.
@@ -160,56 +164,58 @@ impl Bucket {
     }
 }
 
-/// An iterator over lanes: one bit for each lane that matches, and one beyond the last lane, so that the lowest bit set
-/// always is a lane or the end.
+/// Lanes that match: a bit for each.
+#[derive(Clone, Copy)]
 pub(crate) struct Matches(u32);
 
 impl Matches {
-    /// The lanes whose byte in `tags` is `tag`.
+    /// The lanes whose byte in `tags` is `tag`, which is below 256.
     #[cfg(target_feature = "sse2")]
     #[inline]
-    fn of(tags: u64, tag: u8) -> Self {
+    #[expect(clippy::cast_possible_truncation, reason = "below 256")]
+    fn of(tags: u64, tag: u64) -> Self {
         #[cfg(target_arch = "x86")]
-        use core::arch::x86::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+        use core::arch::x86 as simd;
         #[cfg(target_arch = "x86_64")]
-        use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+        use core::arch::x86_64 as simd;
         // SAFETY: the target has SSE2, as the condition on this function says.
         let mask = unsafe {
-            let tags = _mm_set_epi64x(0, tags.cast_signed());
-            _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag.cast_signed())))
+            let tags = simd::_mm_set_epi64x(0, tags.cast_signed());
+            // The tag in each of the low eight bytes.
+            let tag = simd::_mm_cvtsi32_si128(tag as i32);
+            let tag = simd::_mm_shufflelo_epi16::<0>(simd::_mm_unpacklo_epi8(tag, tag));
+            simd::_mm_movemask_epi8(simd::_mm_cmpeq_epi8(tags, tag))
         };
-        Self(mask.cast_unsigned() | 1 << LANES)
+        Self(mask.cast_unsigned())
     }
 
-    /// The lanes whose byte in `tags` is `tag`.
+    /// The lanes whose byte in `tags` is `tag`, which is below 256.
     #[cfg(not(target_feature = "sse2"))]
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the high byte of a product")]
-    fn of(tags: u64, tag: u8) -> Self {
+    fn of(tags: u64, tag: u64) -> Self {
         const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-        let difference = tags ^ u64::from(tag).wrapping_mul(0x0101_0101_0101_0101);
-        // The high bit of each byte that is 0, exactly: no carry leaves a byte.
+        let difference = tags ^ tag.wrapping_mul(0x0101_0101_0101_0101);
+        // The high bit of each byte that is 0, exactly: no carry leaves a byte. Then the eight bits, gathered.
         let same = !((difference & LOW7).wrapping_add(LOW7) | difference | LOW7) >> 7;
-        // The eight bits, gathered in the high byte.
-        Self((same.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32 | 1 << LANES)
+        Self((same.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32)
     }
 
-    pub(crate) const fn has(&self, lane: u32) -> bool {
+    /// The first lane.
+    #[inline]
+    pub(crate) const fn first(self) -> Option<u32> {
+        // With the bit beyond there is always one, which saves a case.
+        let lane = (self.0 | 1 << LANES).trailing_zeros();
+        if lane < LANES { Some(lane) } else { None }
+    }
+
+    pub(crate) const fn has(self, lane: u32) -> bool {
         self.0 >> lane & 1 != 0
     }
-}
 
-impl Iterator for Matches {
-    type Item = u32;
-
-    #[inline]
-    fn next(&mut self) -> Option<u32> {
-        let lane = self.0.trailing_zeros();
-        if lane >= LANES {
-            return None;
-        }
-        self.0 &= self.0.wrapping_sub(1);
-        Some(lane)
+    /// All of them.
+    pub(crate) fn all(self) -> impl Iterator<Item = u32> {
+        (0..LANES).filter(move |&lane| self.has(lane))
     }
 }
 
@@ -217,18 +223,20 @@ impl Iterator for Matches {
 #[derive(Clone, Copy)]
 pub(crate) struct Home<'t> {
     pub(crate) bucket: &'t Bucket,
-    pub(crate) tag: u8,
+    /// Below 256.
+    pub(crate) tag: u64,
 }
 
 impl<'t> Home<'t> {
+    /// `buckets` are a power of two.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "below the number of buckets; the low byte")]
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
     pub(crate) fn of(hash: u64, buckets: &'t [Bucket]) -> Self {
-        // The hash times the number of buckets, shifted by all its bits: uniform without a division.
-        let index = (u128::from(hash) * buckets.len() as u128) >> 64;
-        // SAFETY: hash < 2^64, so the shifted product is below the number of buckets, which is not 0.
-        let bucket = unsafe { buckets.get_unchecked(index as usize) };
-        Self { bucket, tag: hash as u8 }
+        let index = hash as usize & buckets.len().wrapping_sub(1);
+        // SAFETY: a table has at least one bucket, so that `len - 1` does not wrap, and a number masked with it is less
+        // than `len`.
+        let bucket = unsafe { buckets.get_unchecked(index) };
+        Self { bucket, tag: hash >> 56 }
     }
 }
 
@@ -238,22 +246,39 @@ mod tests {
 
     #[test]
     fn lanes_match_their_tags() {
-        for tag in 0..=u8::MAX {
+        for tag in 0..=0xff {
             for lane in 0..LANES {
                 let bucket = Bucket::new();
                 bucket.set_lane(lane, 40_000 + lane, tag);
-                assert_eq!(bucket.slot(lane), 40_000 + lane);
-                for other in 0..=u8::MAX {
+                assert_eq!(u32::from(bucket.slot(lane)), 40_000 + lane);
+                for other in 0..=0xff {
                     // Lanes without a tag are like lanes with tag 0.
                     let expected: Vec<_> =
                         (0..LANES).filter(|&at| other == if at == lane { tag } else { 0 }).collect();
                     let matches = bucket.matches(other);
-                    assert!((0..LANES).all(|at| matches.has(at) == expected.contains(&at)));
-                    assert_eq!(matches.collect::<Vec<_>>(), expected, "{other:#x} of {tag:#x} in {lane}");
+                    assert_eq!(
+                        matches.first(),
+                        expected.first().copied(),
+                        "{other:#x} of {tag:#x} in {lane}"
+                    );
+                    assert!(expected.iter().all(|&at| matches.has(at)));
+                    // False ones only above true ones.
+                    assert!(!expected.is_empty() || matches.all().count() == 0);
                 }
                 bucket.clear_tag(lane);
-                assert_eq!(bucket.matches(0).count(), 8);
+                assert_eq!(bucket.matches(0).all().count(), 8);
             }
+        }
+    }
+
+    #[test]
+    fn buckets_are_a_power_of_two_of_at_most_8_bytes_per_slot() {
+        let lanes_per_slot = if USED_LANES == LANES { 1 } else { 4 };
+        for slots in 1..=crate::MAX_CAPACITY {
+            let buckets = buckets_for(slots);
+            assert!(buckets.is_power_of_two());
+            assert!(slots <= 8 * lanes_per_slot * buckets, "{slots}: {buckets}");
+            assert!(slots < 4 || buckets * 32 <= (slots + 3) * 8, "{slots}: {buckets}");
         }
     }
 

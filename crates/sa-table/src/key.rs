@@ -93,8 +93,8 @@ impl InboundKey {
 
     /// The words, as a slot keeps them.
     #[inline]
-    pub(crate) const fn words(&self) -> [u64; 3] {
-        self.words
+    pub(crate) const fn words(&self) -> &[u64; 3] {
+        &self.words
     }
 
     /// The key with these words; `None` for the words of an outbound slot.
@@ -113,31 +113,26 @@ impl fmt::Debug for InboundKey {
     }
 }
 
-/// The seeds of a table's hash: one folded multiplication of the last two words of a key. The seeds keep whoever does not know
-/// them from choosing SPIs that collide. (IPv6 addresses whose halves add up to the same could be chosen. But those
+/// The seed of a table's hash: one folded multiplication of the last two words of a key. It keeps whoever does not know
+/// it from choosing SPIs that collide. (IPv6 addresses whose halves add up to the same could be chosen. But those
 /// are addresses of this host, and chains are bounded.)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hasher {
-    seeds: [u64; 2],
+    seed: u64,
 }
 
 impl Hasher {
     pub(crate) fn new(seed: u64) -> Self {
-        // splitmix64: independent seeds from one number.
-        let mut state = seed;
-        let seeds = core::array::from_fn(|_| {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ z >> 31
-        });
-        Self { seeds }
+        // splitmix64, so that any number makes a seed with ones and zeros all over.
+        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self { seed: z ^ z >> 31 }
     }
 
     #[inline]
     pub(crate) fn hash(self, words: &[u64; 3]) -> u64 {
-        fold(words[1] ^ self.seeds[0], words[2] ^ self.seeds[1])
+        fold(words[1] ^ self.seed, words[2] ^ self.seed)
     }
 }
 
@@ -163,7 +158,7 @@ mod tests {
                 for protocol in [Protocol::Esp, Protocol::Ah] {
                     let key = InboundKey::new(spi, address, protocol);
                     assert_eq!((key.spi(), key.destination(), key.protocol()), (spi, address, protocol));
-                    assert_eq!(InboundKey::from_words(key.words()), Some(key));
+                    assert_eq!(InboundKey::from_words(*key.words()), Some(key));
                     assert!(keys.insert(key), "{key:?} equals another key");
                     assert!(format!("{key:?}").contains(&format!("{address}")));
                 }
@@ -180,8 +175,8 @@ mod tests {
             let mut buckets = vec![0u32; 1024];
             for spi in 0..16 * 1024 {
                 let key = InboundKey::v4(0x1000 + spi, [192, 0, 2, 1], Protocol::Esp);
-                let hash = hasher.hash(&key.words());
-                buckets[usize::try_from(((hash >> 32) * 1024) >> 32).unwrap()] += 1;
+                let hash = hasher.hash(key.words());
+                buckets[usize::try_from(hash % 1024).unwrap()] += 1;
             }
             // Poisson with mean 16: more than 48 in one of 1,024 has a probability below 1e-7.
             assert!(buckets.iter().all(|&n| n < 48), "seed {seed}: {:?}", buckets.iter().max());

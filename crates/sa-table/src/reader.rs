@@ -1,16 +1,16 @@
 //! The read side: one guard per batch of packets.
 
-use core::cell::Cell;
 use core::fmt;
+use core::hint::cold_path;
 use core::mem::ManuallyDrop;
 
 use crate::epoch::{self, Counter, Line, Parity};
-use crate::handle::{Handle, MAX_CAPACITY, Phase};
-use crate::index::{Bucket, Home};
+use crate::handle::{Handle, Phase};
+use crate::index::{Bucket, Home, Matches};
 use crate::key::{Hasher, InboundKey};
 use crate::progress::Progress;
 use crate::shared::Core;
-use crate::slot::{LINK_MASK, NONE, Slot};
+use crate::slot::{LINK_MASK, Slot};
 use crate::sync::Ordering;
 
 /// A batch of lookups. No entry that this finds is freed while it exists: references to entries borrow it.
@@ -29,9 +29,6 @@ pub struct Reader<'t, V> {
     hasher: Hasher,
     line: &'t Line,
     parity: Parity,
-    /// Slots compared in vain, added to the line's statistics at the end.
-    probes: Cell<u32>,
-    stale: Cell<u32>,
 }
 
 /// One entry, in a dump.
@@ -49,16 +46,7 @@ impl<'t, V> Reader<'t, V> {
     pub(crate) fn new(core: &'t Core<V>, hint: u32) -> Self {
         let line = core.line(hint);
         let parity = core.pin(line);
-        Self {
-            core,
-            slots: core.slots(),
-            buckets: core.storage.buckets(),
-            hasher: core.hasher,
-            line,
-            parity,
-            probes: Cell::new(0),
-            stale: Cell::new(0),
-        }
+        Self { core, slots: core.slots(), buckets: core.storage.buckets(), hasher: core.hasher, line, parity }
     }
 
     /// The entry with this handle; `None` if there is none (counted in [`Stats::stale`](crate::Stats)).
@@ -70,7 +58,7 @@ impl<'t, V> Reader<'t, V> {
             // SAFETY: Live was loaded, and this thread is pinned as long as `self` is borrowed.
             return Some(unsafe { slot.value() });
         }
-        self.stale.set(self.stale.get().wrapping_add(1));
+        self.line.count_here(Counter::Stale);
         None
     }
 
@@ -85,22 +73,17 @@ impl<'t, V> Reader<'t, V> {
     /// The inbound entry with this key, and its handle.
     #[inline]
     pub fn find(&self, key: &InboundKey) -> Option<(Handle, &V)> {
-        let words = key.words();
-        let home = Home::of(self.hasher.hash(&words), self.buckets);
-        for lane in home.bucket.matches(home.tag) {
-            if let Some(found) = compare(self.slots, home.bucket.slot(lane), &words) {
-                return Some(found);
+        let home = Home::of(self.hasher.hash(key.words()), self.buckets);
+        let matches = home.bucket.matches(home.tag);
+        // Nearly always it is the first that matches. Everything else is elsewhere, so that a loop of lookups stays small.
+        if let Some(lane) = matches.first() {
+            let found = compare(slot_of_lane(self.slots, home.bucket, lane), key);
+            if found.is_some() {
+                return found;
             }
-            self.probes.set(self.probes.get().wrapping_add(1));
         }
-        let head = home.bucket.load().head();
-        if head == NONE {
-            return None;
-        }
-        // Nothing of `self` is lent to what is not inlined, which would keep it out of registers.
-        let (found, probes) = find_in_chain(self.slots, head, words);
-        self.probes.set(self.probes.get().wrapping_add(probes));
-        found
+        cold_path();
+        find_on(self.slots, home.bucket, matches, key, self.line)
     }
 
     /// All entries that are live when the iteration comes to them, by slot number, for dumps.
@@ -127,49 +110,71 @@ impl<'t, V> Reader<'t, V> {
 
     #[inline]
     fn end(&mut self) -> Progress {
-        if self.probes.get() | self.stale.get() != 0 {
-            self.line.count(Counter::Probes, self.probes.get());
-            self.line.count(Counter::Stale, self.stale.get());
-        }
         if epoch::unpin(self.line, self.parity) { self.core.drive() } else { Progress::default() }
     }
 }
 
-/// The entry in this slot, if it is live and has this key. The caller is pinned, and stays so for all of `'r`.
+/// The slot whose number is in a lane.
 #[inline]
-fn compare<'r, V>(slots: &'r [Slot<V>], index: u32, words: &[u64; 3]) -> Option<(Handle, &'r V)> {
-    let slot = slots.get(index as usize)?;
-    let state = slot.state();
-    // SAFETY: Live was loaded, and the caller is pinned.
-    if state.is(Phase::Live) && same(unsafe { slot.key() }, words) {
-        // SAFETY: as above, for all of `'r`.
-        return Some((state.to_handle(), unsafe { slot.value() }));
-    }
-    None
+fn slot_of_lane<'t, V>(slots: &'t [Slot<V>], bucket: &Bucket, lane: u32) -> &'t Slot<V> {
+    // SAFETY: lanes hold 0 or what a writer put there, the number of a slot of this table (see `Bucket::slot`).
+    unsafe { slots.get_unchecked(bucket.slot(lane) as usize) }
 }
 
-/// Without a branch per word.
+/// The entry in this slot, if it is live and has this key. The caller is pinned, and stays so as long as it uses the result.
 #[inline]
-fn same(a: &[u64; 3], b: &[u64; 3]) -> bool {
+fn compare<'t, V>(slot: &'t Slot<V>, key: &InboundKey) -> Option<(Handle, &'t V)> {
+    let state = slot.state();
+    if !state.is(Phase::Live) {
+        cold_path();
+        return None;
+    }
+    // SAFETY: Live was loaded, and the caller is pinned.
+    if !same(*unsafe { slot.key() }, *key.words()) {
+        cold_path();
+        return None;
+    }
+    // SAFETY: as above, as long as the reference is used.
+    Some((state.to_handle(), unsafe { slot.value() }))
+}
+
+/// Whether two keys are the same, word by word: the compiler's own comparison of arrays is longer.
+#[inline]
+fn same(a: [u64; 3], b: [u64; 3]) -> bool {
     (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) == 0
 }
 
-/// Looks through a chain; and how many slots were compared in vain.
+/// Goes through all lanes whose tag matches, and the chain.
 #[cold]
 #[inline(never)]
-fn find_in_chain<V>(slots: &[Slot<V>], head: u32, words: [u64; 3]) -> (Option<(Handle, &V)>, u32) {
-    let mut index = head;
-    // No node comes twice, see `Writer::unlink_marked`; the count says so to the reader of this loop.
-    for probes in 0..=MAX_CAPACITY {
-        let Some(slot) = slots.get(index as usize) else { return (None, probes) };
-        // Before the slot is judged. `SeqCst`: as in `Bucket::load`.
-        let next = slot.place.load(Ordering::SeqCst) & LINK_MASK;
-        if let Some(found) = compare(slots, index, &words) {
-            return (Some(found), probes);
+fn find_on<'t, V>(
+    slots: &'t [Slot<V>],
+    bucket: &Bucket,
+    matches: Matches,
+    key: &InboundKey,
+    line: &Line,
+) -> Option<(Handle, &'t V)> {
+    for lane in matches.all() {
+        let found = compare(slot_of_lane(slots, bucket, lane), key);
+        if found.is_some() {
+            return found;
         }
-        index = next;
+        line.count_here(Counter::Probes);
     }
-    (None, MAX_CAPACITY)
+    let mut index = bucket.load().head();
+    // No node comes twice, see `Writer::unlink_marked`; the count says so to the reader of this loop.
+    for _ in slots {
+        // `NONE` is the number of no slot.
+        let slot = slots.get(index as usize)?;
+        // Before the slot is judged. `SeqCst`: as in `Bucket::load`.
+        index = slot.place.load(Ordering::SeqCst) & LINK_MASK;
+        let found = compare(slot, key);
+        if found.is_some() {
+            return found;
+        }
+        line.count_here(Counter::Probes);
+    }
+    None
 }
 
 impl<V> Drop for Reader<'_, V> {

@@ -302,10 +302,10 @@ mod tests {
     #[test]
     fn keys_have_homes_in_the_table() {
         let hasher = Hasher::new(7);
-        for count in [1, 2, 3, 1000, 16_384] {
+        for count in [1, 2, 4, 1024, 16_384] {
             let buckets: Vec<_> = (0..count).map(|_| crate::index::Bucket::new()).collect();
             let hashes = (0..1000).map(|spi| crate::InboundKey::v4(spi, [10, 0, 0, 1], crate::Protocol::Ah));
-            for hash in hashes.map(|key| hasher.hash(&key.words())).chain([0, 1, u64::MAX, 1 << 32]) {
+            for hash in hashes.map(|key| hasher.hash(key.words())).chain([0, 1, u64::MAX, 1 << 32]) {
                 let home = Home::of(hash, &buckets);
                 assert!(buckets.as_ptr_range().contains(&std::ptr::from_ref(home.bucket)));
             }

@@ -17,7 +17,7 @@ const BLOCK_ALIGN: usize = 16;
 /// The block's parts start at cache lines even where their types do not ask for it.
 const PART_ALIGN: usize = 64;
 
-/// How many of each thing a table has. None is 0.
+/// How many of each thing a table has. None is 0, and `buckets` is a power of two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dimensions {
     pub(crate) slots: u32,

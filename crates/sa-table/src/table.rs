@@ -6,7 +6,7 @@ use allocator_api2::alloc::{AllocError, Allocator, Global};
 
 use crate::epoch::Counter;
 use crate::handle::{MAX_CAPACITY, MAX_GENERATION, MIN_GENERATION};
-use crate::index::SLOTS_PER_BUCKET;
+use crate::index::buckets_for;
 use crate::key::Hasher;
 use crate::progress::{GracePeriod, Progress};
 use crate::reader::Reader;
@@ -86,7 +86,7 @@ impl<V, A: Allocator> SaTable<V, A> {
         {
             return Err(CreateError::Config);
         }
-        let buckets = capacity.div_ceil(SLOTS_PER_BUCKET);
+        let buckets = buckets_for(capacity);
         let dims = Dimensions { slots: capacity, buckets, lines: readers, first_generation };
         let storage = Storage::try_new_in(dims, &allocator).map_err(|AllocError| CreateError::Memory)?;
         Ok(Self { core: Core { storage, hasher: Hasher::new(seed) }, allocator })
@@ -132,7 +132,8 @@ impl<V, A: Allocator> SaTable<V, A> {
         self.core.storage.slot_count()
     }
 
-    /// Counters. Exact when nothing else goes on; those of readers and writers are added when they end.
+    /// Counters. Those of writers are exact once the writers have finished. `probes` and `stale` may be a little low if more
+    /// threads than there are lines look things up at the same time.
     pub fn stats(&self) -> Stats {
         let sum = |counter| self.core.sum(counter);
         let (inserted, retired) = (sum(Counter::Inserted), sum(Counter::Retired));

@@ -84,7 +84,7 @@ impl<'t, V> Writer<'t, V> {
         let slot = self.core.slot(index);
         // Relaxed: this thread owns the slot.
         let free = State(slot.state.load(Ordering::Relaxed));
-        let words = key.map_or(OUTBOUND, |key| key.words());
+        let words = key.map_or(OUTBOUND, |key| *key.words());
         // SAFETY: `free_slot` gave this thread the slot, which is Free.
         unsafe { slot.fill(words, value) };
         // Outbound entries are in no lane.
@@ -182,7 +182,7 @@ impl<'t, V> Writer<'t, V> {
         let bucket = home.bucket;
         let tagged = bucket.matches(home.tag);
         for lane in (0..LANES).filter(|&lane| commit.valid() >> lane & 1 != 0 && tagged.has(lane)) {
-            if let Some(handle) = self.same(bucket.slot(lane), words) {
+            if let Some(handle) = self.same(u32::from(bucket.slot(lane)), words) {
                 return Scan::Found(handle);
             }
         }
@@ -414,10 +414,10 @@ mod tests {
         let capacity = 200;
         let table = SaTable::try_new(Config::new(capacity, 1)).unwrap();
         let hasher = Hasher::new(0);
-        let buckets = capacity.div_ceil(crate::index::SLOTS_PER_BUCKET);
+        let buckets = crate::index::buckets_for(capacity);
         let neighbours: Vec<_> = (0..)
             .map(|spi| InboundKey::v4(spi, [192, 0, 2, 1], Protocol::Esp))
-            .filter(|key| (u128::from(hasher.hash(&key.words())) * u128::from(buckets)) >> 64 == 3)
+            .filter(|key| hasher.hash(key.words()) % u64::from(buckets) == 3)
             .take(MAX_CHAIN as usize + 2)
             .collect();
         let (last, keys) = neighbours.split_last().unwrap();

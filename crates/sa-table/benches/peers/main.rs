@@ -5,7 +5,7 @@
 //! ```
 //!
 //! All peers of a row take turns in many short rounds, so that a disturbance hits all of them; what is printed
-//! is the median of the rounds. Takes about a minute; `--quick` a quarter of that; `--alone` measures only
+//! is the median of the rounds. Takes about a minute; `--quick` half of that; `--alone` measures only
 //! single readers.
 
 #![allow(
@@ -35,7 +35,7 @@ struct Options {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { rounds: 15, alone: false, markdown: None, json: None };
+    let mut options = Options { rounds: 9, alone: false, markdown: None, json: None };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut file = || args.next().map(PathBuf::from).ok_or(format!("{arg} needs a file name"));

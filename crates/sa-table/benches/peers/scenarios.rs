@@ -14,7 +14,7 @@ use crate::tables::{
 /// One turn of one table in one round.
 const TURN: Duration = Duration::from_millis(6);
 /// Lookups between two looks at the clock.
-const CHUNK: usize = 256 * BATCH;
+const CHUNK: usize = 512 * BATCH;
 /// Where the keys of writers begin.
 const WRITERS: u64 = 1 << 40;
 
@@ -40,9 +40,9 @@ impl<T: Table> Subject<T> {
         T: 'a,
     {
         let (table, queries) = T::build(keys, 4 * WINDOW as usize);
-        // Uniformly random, the same for all tables; more than a branch predictor learns.
+        // Uniformly random, the same for all tables: each several times, and more than a branch predictor learns.
         let mut x = 0x9e37_79b9_7f4a_7c15_u64;
-        let queries = (0..4 * CHUNK)
+        let queries = (0..(4 * queries.len()).next_multiple_of(CHUNK))
             .map(|_| {
                 x ^= x << 13;
                 x ^= x >> 7;

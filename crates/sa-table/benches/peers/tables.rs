@@ -4,8 +4,8 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use sa_table::{Config, Handle, InboundKey, Protocol, SaTable};
 
-/// The entry: 200 bytes, what two expanded AES-GCM-128 keys, the replay state and the addresses of an SA take.
-pub(crate) type Value = [u64; 25];
+/// The entry: 280 bytes, what an expanded AES-128 key, powers of the GHASH key, replay window, counters and addresses take.
+pub(crate) type Value = [u64; 35];
 
 /// Lookups per epoch entry, and per call of the tables that have none.
 pub(crate) const BATCH: usize = 32;
@@ -29,7 +29,7 @@ pub(crate) struct SameHash;
 #[derive(Clone, Copy)]
 pub(crate) struct SameHasher([u64; 3], usize);
 
-const SEEDS: [u64; 2] = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4];
+const SEED: u64 = 0xe220_a839_7b1d_cdaf;
 
 impl BuildHasher for SameHash {
     type Hasher = SameHasher;
@@ -57,7 +57,7 @@ impl Hasher for SameHasher {
 
     #[inline]
     fn finish(&self) -> u64 {
-        fold(self.0[1] ^ SEEDS[0], self.0[2] ^ SEEDS[1])
+        fold(self.0[1] ^ SEED, self.0[2] ^ SEED)
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn key(n: u64) -> Key {
 }
 
 pub(crate) fn value(n: u64) -> Value {
-    [n; 25]
+    [n; 35]
 }
 
 /// A table that is measured.
