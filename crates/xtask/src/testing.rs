@@ -68,6 +68,11 @@ const LONG: &[CargoStep] = &[
         arguments: &["test", "--package", "xtask", "--test", "wine"],
         variables: &[],
     },
+    CargoStep {
+        name: "the Linux kernel as an IPsec peer",
+        arguments: &["test", "--package", "lab", "--test", "peer", "--", "--ignored"],
+        variables: &[],
+    },
 ];
 
 /// Counts of tests.
