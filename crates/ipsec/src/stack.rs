@@ -2,31 +2,40 @@
 
 use zeroize::Zeroize;
 
+use crate::aead::Backend;
+
 /// Bytes of one frame's area. The frame stays below a page, from where on the compiler would call `__chkstk`.
 const AREA_LEN: usize = 2048;
 
-/// Frames of [`wipe_frames`], one below the other. `esp::combined::stack_tests` compares what they reach with what key
-/// set-up uses; unoptimised, it moves the schedule through more and larger frames.
-const FRAMES: usize = if cfg!(debug_assertions) { 16 } else { 3 };
+/// How many frames of [`wipe_frames`], one below the other, reach below what key set-up for `backend` uses:
+/// `esp::combined::stack_tests` compares the two. Unoptimised, it moves the schedule through more and larger frames.
+#[inline]
+pub(crate) fn frames(backend: Backend) -> usize {
+    match backend {
+        _ if cfg!(debug_assertions) => 16,
+        Backend::Sse => 2,
+        Backend::Portable => 4,
+    }
+}
 
-/// Overwrites `FRAMES` times [`AREA_LEN`] bytes below the caller's frame. Call it from the function that called the one
+/// Overwrites `frames` times [`AREA_LEN`] bytes below the caller's frame. Call it from the function that called the one
 /// whose frames shall be wiped, for both then start at the same address; that one must not be inlined.
 ///
 /// Always inlined: a frame of its own would leave gaps where those of key set-up have data.
 #[inline(always)]
 #[allow(clippy::inline_always)]
-pub(crate) fn wipe() {
-    wipe_frames(FRAMES);
-    wipe_shifted();
+pub(crate) fn wipe(frames: usize) {
+    wipe_frames(frames);
+    wipe_shifted(frames);
 }
 
 /// Between two frames' areas lie some bytes that are never written (alignment, and on Windows the home of four
 /// arguments). A second pass, its areas somewhat lower, covers them.
 #[inline(never)]
-fn wipe_shifted() {
+fn wipe_shifted(frames: usize) {
     let mut area = [0_u64; 32];
     area.zeroize();
-    wipe_frames(FRAMES);
+    wipe_frames(frames);
     // A volatile write, so that the frame lasts as long as the call above.
     area[0].zeroize();
 }

@@ -59,7 +59,8 @@ impl EspSa {
     /// As [`EspSa::new`], in `slot`. On failure nothing is written.
     ///
     /// Neither the key nor anything expanded from it stays on the stack: the part that key set-up used is overwritten.
-    /// With that it takes up to 7 KiB of stack in an optimised build, in frames smaller than a page.
+    /// With that it takes up to 5 KiB of stack in an optimised build (9 KiB with [`Backend::Portable`]), in frames smaller
+    /// than a page.
     ///
     /// Whoever owns `slot` drops the SA: a `MaybeUninit` does not, and the key would stay.
     ///
@@ -84,7 +85,7 @@ impl EspSa {
         key_material: &[u8],
     ) -> Result<&'a mut Self, KeyLengthError> {
         let sa = Self::set_up(backend, slot, algorithm, spi, key_material);
-        stack::wipe();
+        stack::wipe(stack::frames(backend));
         sa
     }
 
