@@ -13,6 +13,7 @@ use crate::exports;
 use crate::fault::FaultPoint;
 use crate::loader::{Image, LoadError, MissingImport};
 use crate::machine::pool::PoolBlock;
+use crate::machine::schedule::{Event, Schedule};
 use crate::machine::stubs::Stubs;
 use crate::machine::{Machine, Options};
 use crate::rules::Violation;
@@ -35,6 +36,7 @@ impl Default for LabBuilder {
                 ndis_version: NEWEST_NDIS,
                 timeout: Duration::from_secs(10),
                 guard: false,
+                seed: None,
                 stub_imports: false,
             },
         }
@@ -73,6 +75,15 @@ impl LabBuilder {
     #[must_use]
     pub fn guard_pages(mut self, on: bool) -> Self {
         self.options.guard = on;
+        self
+    }
+
+    /// Makes the machine deterministic: one thread, virtual time, and a seed that decides when timers and
+    /// work items run. The same driver, calls and seed give the same run, which [`Lab::events`] tells; a
+    /// time-out takes no time. All calls must come from one thread, and a driver gets no system threads.
+    #[must_use]
+    pub fn deterministic(mut self, seed: u64) -> Self {
+        self.options.seed = Some(seed);
         self
     }
 
@@ -226,6 +237,12 @@ impl Lab {
     /// The bugcheck that stopped the machine.
     pub fn bugcheck(&self) -> Option<BugCheck> {
         self.machine.bugcheck()
+    }
+
+    /// What happened so far on a deterministic machine: handlers called, and functions that the driver
+    /// called, with virtual times. Empty for other machines.
+    pub fn events(&self) -> Vec<Event> {
+        self.machine.schedule.as_ref().map(Schedule::events).unwrap_or_default()
     }
 
     /// What drivers printed with `DbgPrint`; takes it.

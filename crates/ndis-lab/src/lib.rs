@@ -66,6 +66,7 @@ pub use lab::{Lab, LabBuilder};
 pub use loader::LoadError;
 pub use machine::Origin;
 pub use machine::pool::{PoolBlock, PoolKind, tag_text};
+pub use machine::schedule::Event;
 pub use objects::{Keywords, Value};
 pub use rules::Violation;
 pub use symbols::CallStack;

@@ -370,6 +370,54 @@ fn a_pended_request_is_waited_for_or_cancelled() {
     end(driver, &adapter, &lab);
 }
 
+/// Several timers and pended requests, whose order is the seed's.
+fn eventful(seed: u64, defect: Defect) -> (Vec<ndis_lab::Event>, Vec<String>) {
+    let lab = Lab::builder().deterministic(seed).build();
+    let _ = live(&lab, defect);
+    if defect == Defect::None {
+        let (driver, adapter) = running(&lab);
+        for _ in 0..5 {
+            let pending = adapter.oid_begin(Oid::set(ndis_sys::OID_GEN_MACHINE_NAME, *b"a\0")).unwrap();
+            while !pending.is_done() {
+                adapter.send(&[SendNbl::frame(frame(60))]).unwrap();
+            }
+            pending.finish().unwrap();
+        }
+        end(driver, &adapter, &lab);
+    }
+    let violations = lab.violations().iter().map(|violation| violation.rule.id.to_owned()).collect();
+    (lab.events(), violations)
+}
+
+#[test]
+fn a_deterministic_run_repeats_itself() {
+    let mut logs = Vec::new();
+    for seed in 0..20 {
+        let (events, violations) = eventful(seed, Defect::None);
+        assert!(violations.is_empty(), "seed {seed}: {violations:?}");
+        assert!(events.iter().any(|event| event.name == "NDIS_TIMER_FUNCTION"));
+        assert!(events.iter().any(|event| event.name == "KDEFERRED_ROUTINE"));
+        assert_eq!(eventful(seed, Defect::None).0, events, "seed {seed}");
+        logs.push(events);
+    }
+    assert!(logs.windows(2).all(|pair| pair[0] != pair[1]));
+    // Not only the clock differs.
+    let names = |log: &Vec<ndis_lab::Event>| log.iter().map(|event| event.name).collect::<Vec<_>>();
+    assert!(logs.iter().any(|log| names(log) != names(&logs[0])));
+}
+
+#[test]
+fn a_deterministic_failure_repeats_itself_and_time_outs_take_no_time() {
+    let begun = std::time::Instant::now();
+    for defect in [Defect::OidNeverCompleted, Defect::NeverCompleteSend, Defect::LeakNbl] {
+        let first = eventful(7, defect);
+        assert!(!first.1.is_empty(), "{defect:?}");
+        assert_eq!(first, eventful(7, defect), "{defect:?}");
+    }
+    // Each waits for ten seconds of the machine, several times.
+    assert!(begun.elapsed() < Duration::from_secs(8));
+}
+
 #[test]
 fn stress_from_several_threads() {
     let lab = Lab::builder().processors(3).build();

@@ -274,6 +274,9 @@ impl Adapter {
         let [a, b, c, d] = args;
         // SAFETY: as the caller says.
         let result = unsafe { self.machine.enter(entry, target, [a, b, c, d, 0, 0, 0, 0]) };
+        if thread::with(thread::Thread::machine).is_none() {
+            self.machine.after_handler();
+        }
         let returned = self.deliver_returns();
         match (result, returned) {
             (Ok(value), Ok(())) => Ok(value),

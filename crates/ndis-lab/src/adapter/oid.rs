@@ -439,6 +439,15 @@ impl PendingOid {
             if machine.is_dead() {
                 return Err(machine.dead_error());
             }
+            if machine.schedule.is_some() {
+                drop(busy);
+                let free = machine.wait_until(machine.options.timeout, || !*oids.busy.lock());
+                busy = oids.busy.lock();
+                if !free {
+                    return Err(LabError::Timeout("the OID request before"));
+                }
+                continue;
+            }
             oids.free.wait_for(&mut busy, Duration::from_millis(20));
         }
         *busy = true;

@@ -216,6 +216,10 @@ impl Machine {
 
     /// Lets a thread of the lab return what policy [`ReturnPolicy::After`] left over.
     fn return_elsewhere(&self) {
+        if self.schedule.is_some() {
+            // The one thread does it as soon as it waits or comes back.
+            return;
+        }
         // Acquire and Release: a thread that is told to stop here has seen all that was queued.
         if self.returning.swap(true, Ordering::AcqRel) {
             return;

@@ -44,7 +44,7 @@ fn timeout(value: LARGE_INTEGER) -> Duration {
 
 impl Machine {
     fn ticks(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos() / 100).unwrap_or(u64::MAX)
+        u64::try_from(self.uptime().as_nanos() / 100).unwrap_or(u64::MAX)
     }
 }
 
@@ -196,16 +196,12 @@ exports! { TABLE in "ntoskrnl.exe" {
 
     UP_TO_APC fn KeDelayExecutionThread(call, _mode: KPROCESSOR_MODE, _alertable: u8, interval: *const LARGE_INTEGER) -> NTSTATUS {
         // SAFETY: the caller's interval.
-        std::thread::sleep(timeout(unsafe { *interval }));
-        let _ = call;
+        call.sleep(timeout(unsafe { *interval }));
         Ok(0)
     }
 
-    ANY fn KeStallExecutionProcessor(_, microseconds: ULONG) {
-        let start = std::time::Instant::now();
-        while start.elapsed() < Duration::from_micros(microseconds.into()) {
-            std::hint::spin_loop();
-        }
+    ANY fn KeStallExecutionProcessor(call, microseconds: ULONG) {
+        call.stall(Duration::from_micros(microseconds.into()));
         Ok(())
     }
 

@@ -100,6 +100,7 @@ fn run<R>(
         };
         machine.violate(rules::IRQL_FUNCTION, format!("{} at {at}; it allows {want}", function.name));
     }
+    machine.note_function(function.name);
     let result = body(&Call { machine });
     crate::machine::guard::report_touches(machine);
     thread::with(|thread| thread.set_function(outer));

@@ -219,12 +219,12 @@ exports! { TABLE in "ndis.sys" {
             call.violate(rules::IRQL_WAIT, "NdisMSleep sleeps at DISPATCH_LEVEL");
             return Err(call.stop(0xa, [0; 4], "a wait at DISPATCH_LEVEL"));
         }
-        std::thread::sleep(Duration::from_micros(microseconds.into()));
+        call.sleep(Duration::from_micros(microseconds.into()));
         Ok(())
     }
 
     ANY fn NdisGetSystemUpTimeEx(call, up: *mut LARGE_INTEGER) {
-        let milliseconds = i64::try_from(call.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let milliseconds = i64::try_from(call.uptime().as_millis()).unwrap_or(i64::MAX);
         // SAFETY: the caller's variable.
         unsafe { up.write(LARGE_INTEGER { QuadPart: milliseconds }) };
         Ok(())

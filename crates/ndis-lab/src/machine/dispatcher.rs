@@ -61,24 +61,16 @@ impl Machine {
         all: bool,
         timeout: Option<Duration>,
     ) -> Result<Option<usize>, Stopped> {
+        if self.schedule.is_some() {
+            return self.wait_signals_virtually(objects, all, timeout);
+        }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut guard = self.dispatcher.lock.lock();
         loop {
             if self.is_dead() {
                 return Err(Stopped::new());
             }
-            // Relaxed: the dispatcher's lock orders it against signals.
-            let signalled = |object: &usize| signal(*object).load(Ordering::Relaxed) > 0;
-            let taken = if all {
-                objects.iter().all(signalled).then_some(0..objects.len())
-            } else {
-                objects.iter().position(signalled).map(|index| index..index + 1)
-            };
-            if let Some(taken) = taken {
-                let first = taken.start;
-                for object in objects[taken].iter().filter(|object| synchronization(**object)) {
-                    signal(*object).store(0, Ordering::Relaxed);
-                }
+            if let Some(first) = take(objects, all) {
                 return Ok(Some(first));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -89,4 +81,37 @@ impl Machine {
             let _ = self.dispatcher.changed.wait_until(&mut guard, until);
         }
     }
+
+    /// As [`Machine::wait_signals`], on a deterministic machine: everything else runs meanwhile.
+    fn wait_signals_virtually(
+        &self,
+        objects: &[usize],
+        all: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Option<usize>, Stopped> {
+        let mut found = None;
+        let deadline = timeout.map(|timeout| self.now() + timeout);
+        self.wait_virtual(deadline, || {
+            found = take(objects, all);
+            found.is_some()
+        });
+        if self.is_dead() { Err(Stopped::new()) } else { Ok(found) }
+    }
+}
+
+/// Satisfies a wait if it can be: the first object that was signalled. To be called with the
+/// dispatcher's lock held, or on the only thread.
+fn take(objects: &[usize], all: bool) -> Option<usize> {
+    // Relaxed: the dispatcher's lock orders it against signals.
+    let signalled = |object: &usize| signal(*object).load(Ordering::Relaxed) > 0;
+    let taken = if all {
+        objects.iter().all(signalled).then_some(0..objects.len())
+    } else {
+        objects.iter().position(signalled).map(|index| index..index + 1)
+    }?;
+    let first = taken.start;
+    for object in objects[taken].iter().filter(|object| synchronization(**object)) {
+        signal(*object).store(0, Ordering::Relaxed);
+    }
+    Some(first)
 }

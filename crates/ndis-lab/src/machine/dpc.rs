@@ -55,7 +55,9 @@ impl Machine {
     /// Takes a free processor, the preferred one if it is free.
     pub(super) fn take_processor(&self, preferred: u32) -> u32 {
         let count = self.processors.len();
-        let start = preferred as usize % count;
+        // On one thread any processor will do: the seed takes one.
+        let start =
+            self.schedule.as_ref().map_or(preferred as usize % count, |schedule| schedule.choose(count));
         for round in 0_u32.. {
             for index in (start..count).chain(0..start) {
                 let busy = &self.processors[index].busy;

@@ -43,6 +43,8 @@ struct Slot {
     pages: usize,
     what: Option<What>,
     state: State,
+    /// The rule by which it was closed last.
+    last: Option<&'static Rule>,
 }
 
 impl Slot {
@@ -151,7 +153,7 @@ impl Guarded {
             table.free.entry(pages).or_default().push(first);
             return None;
         }
-        table.slots.insert(first, Slot { pages, what: None, state: State::Open });
+        table.slots.insert(first, Slot { pages, what: None, state: State::Open, last: None });
         OPEN.fetch_add(1, Ordering::Relaxed);
         Some(Self { first, pages })
     }
@@ -183,6 +185,9 @@ impl Guarded {
         let was_open = !matches!(slot.state, State::Closed(_));
         let is_open = !matches!(state, State::Closed(_));
         slot.state = state;
+        if let State::Closed(rule) = state {
+            slot.last = Some(rule);
+        }
         host::protect(self.first, self.bytes(), is_open);
         // Relaxed: see where they are read.
         match (was_open, is_open) {
@@ -239,9 +244,15 @@ pub(crate) fn explain(address: usize) -> Option<(&'static Rule, String)> {
         What::Structure(name, start, size) => (format!("{name}, {size} bytes at {start:#x}"), *start),
     };
     let offset = address.cast_signed() - start.cast_signed();
+    let within = address < first + slot.pages * PAGE;
+    // An open slot in whose pages someone trapped was closed then, and was opened by another thread since.
+    let reopened = slot.last.filter(|_| within && matches!(slot.state, State::Open));
     match slot.state {
         State::Closed(rule) => Some((rule, format!("byte {offset} was touched of {name}"))),
-        State::PagedOut if address < first + slot.pages * PAGE => {
+        State::Open if reopened.is_some() => {
+            Some((reopened?, format!("byte {offset} was touched of {name}")))
+        }
+        State::PagedOut if within => {
             Some((rules::IRQL_PAGED_ACCESS, format!("byte {offset} was touched of {name}")))
         }
         State::Open | State::PagedOut => {

@@ -30,6 +30,7 @@ mod panic;
 pub(crate) mod pool;
 pub(crate) mod processor_block;
 pub(crate) mod resource;
+pub(crate) mod schedule;
 pub(crate) mod security;
 pub(crate) mod seh;
 pub(crate) mod stack;
@@ -140,6 +141,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// Each pool block and structure has pages of its own.
     pub(crate) guard: bool,
+    /// One thread and virtual time, with this seed.
+    pub(crate) seed: Option<u64>,
     /// Images that import what the lab has not are loaded all the same.
     pub(crate) stub_imports: bool,
 }
@@ -153,6 +156,7 @@ impl Options {
             ndis_version: 0x0006_0050,
             timeout: Duration::from_secs(1),
             guard: false,
+            seed: None,
             stub_imports: false,
         }
     }
@@ -189,6 +193,7 @@ pub(crate) struct Machine {
     next_handle: AtomicU32,
     next_adapter: AtomicU32,
     pub(crate) started: Instant,
+    pub(crate) schedule: Option<schedule::Schedule>,
     /// Signalled when the machine stops or any pending operation completes.
     pub(crate) progress: Mutex<()>,
     pub(crate) progressed: Condvar,
@@ -228,6 +233,7 @@ impl Machine {
             next_handle: AtomicU32::new(1),
             next_adapter: AtomicU32::new(1),
             started: Instant::now(),
+            schedule: options.seed.map(schedule::Schedule::new),
             progress: Mutex::new(()),
             progressed: Condvar::new(),
             debug_output: Mutex::default(),
@@ -362,6 +368,9 @@ impl Machine {
 
     /// Waits until `done`, the machine stops, or `timeout` passes; says whether `done`.
     pub(crate) fn wait_until(&self, timeout: Duration, mut done: impl FnMut() -> bool) -> bool {
+        if self.schedule.is_some() {
+            return self.wait_virtual(Some(self.now() + timeout), done) == Some(true);
+        }
         let deadline = Instant::now() + timeout;
         let mut guard = self.progress.lock();
         loop {

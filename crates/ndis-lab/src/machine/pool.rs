@@ -363,6 +363,7 @@ mod tests {
             ndis_version: 0x0006_0050,
             timeout: std::time::Duration::from_secs(1),
             guard: false,
+            seed: None,
             stub_imports: false,
         })
     }

@@ -14,6 +14,10 @@ impl Machine {
         table: Option<usize>,
         access: u32,
     ) -> Option<usize> {
+        // A deterministic machine has one thread.
+        if self.schedule.is_some() {
+            return None;
+        }
         let object = self.ob.create(Kind::Thread, None)?;
         // One reference for the handle, one for the thread itself.
         self.ob.hold(object);

@@ -290,6 +290,7 @@ impl Machine {
             self.raise(during);
         }
         processor_block::prepare();
+        self.note(entry.handler.name, true, entry.adapter);
         // SAFETY: the caller vouches for `target` and `args`; `frame` is a local of ours, pinned by
         // not being touched until the call has ended, and used for this entry only.
         let returned = unsafe { switch::call(&raw mut frame, target, &raw const args) };

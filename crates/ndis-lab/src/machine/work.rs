@@ -55,6 +55,34 @@ struct State {
     closed: bool,
 }
 
+/// A timer's function and context, its driver and adapter.
+type TimerCall = (usize, usize, u32, Option<AdapterId>);
+/// A job, and the driver and adapter of its work item.
+type JobCall = (Job, u32, Option<AdapterId>);
+
+impl State {
+    /// A timer is due: sets it again if it is periodic; gives what to call.
+    fn fire(&mut self, due: Instant, handle: usize, now: Instant) -> Option<TimerCall> {
+        self.schedule.remove(&(due, handle));
+        let timer = self.timers.get_mut(&handle)?;
+        timer.due = timer.period.map(|period| now + period);
+        if let Some(next) = timer.due {
+            self.schedule.insert((next, handle));
+        }
+        timer.running += 1;
+        Some((timer.function, timer.context, timer.driver, timer.adapter))
+    }
+
+    /// Takes a job out of the queue; `None` if its work item is gone.
+    fn begin(&mut self, index: usize) -> Option<JobCall> {
+        let job = self.jobs.remove(index)?;
+        let item = self.items.get_mut(&job.item)?;
+        item.queued = false;
+        item.running = true;
+        Some((job, item.driver, item.adapter))
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
@@ -132,7 +160,7 @@ impl Machine {
             self.violate(rules::HANDLE_UNKNOWN, format!("{handle:#x} is no timer object"));
             return Err(self.stop(NDIS_DRIVER, [9, handle as u64, 0, 0], "set of what is no timer"));
         };
-        let due = Instant::now() + delay;
+        let due = self.now() + delay;
         timer.context = if context == 0 { timer.default_context } else { context };
         timer.period = period;
         let old = timer.due.replace(due);
@@ -140,7 +168,7 @@ impl Machine {
             state.schedule.remove(&(old, handle));
         }
         state.schedule.insert((due, handle));
-        let start = !std::mem::replace(&mut state.timer_thread, true);
+        let start = self.schedule.is_none() && !std::mem::replace(&mut state.timer_thread, true);
         drop(guard);
         if start {
             let (shared, machine) = (self.work.0.clone(), self.weak());
@@ -216,7 +244,7 @@ impl Machine {
             return Ok(());
         }
         state.jobs.push_back(Job { item: handle, routine, context });
-        let start = !std::mem::replace(&mut state.worker_thread, true);
+        let start = self.schedule.is_none() && !std::mem::replace(&mut state.worker_thread, true);
         drop(guard);
         if start {
             let (shared, machine) = (self.work.0.clone(), self.weak());
@@ -245,6 +273,61 @@ impl Machine {
     }
 }
 
+impl Machine {
+    fn run_timer(&self, handle: usize, (function, context, driver, adapter): TimerCall) {
+        let entry = Entry { handler: handler::TIMER, driver, adapter, irql: DISPATCH };
+        // SAFETY: NdisAllocateTimerObject was given this function for exactly this call.
+        let _ = unsafe { self.enter(entry, function, [0, context as u64, 0, 0, 0, 0, 0, 0]) };
+        if let Some(timer) = self.work.0.state.lock().timers.get_mut(&handle) {
+            timer.running -= 1;
+        }
+    }
+
+    fn run_job(&self, (job, driver, adapter): &JobCall) {
+        let entry = Entry { handler: handler::WORK_ITEM, driver: *driver, adapter: *adapter, irql: PASSIVE };
+        let args = [job.context as u64, job.item as u64, 0, 0, 0, 0, 0, 0];
+        // SAFETY: NdisQueueIoWorkItem was given this routine for exactly this call.
+        let _ = unsafe { self.enter(entry, job.routine, args) };
+        if let Some(item) = self.work.0.state.lock().items.get_mut(&job.item) {
+            item.running = false;
+        }
+    }
+
+    /// When the next timer of a deterministic machine is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.work.0.state.lock().schedule.first().map(|(due, _)| *due)
+    }
+
+    /// Runs one timer that is due on a deterministic machine, or with `jobs` one work item, as the seed
+    /// says. `false` if there is none.
+    pub(super) fn run_ready(&self, jobs: bool) -> bool {
+        let Some(schedule) = &self.schedule else { return false };
+        let now = self.now();
+        let mut state = self.work.0.state.lock();
+        let due: Vec<_> = state.schedule.iter().copied().take_while(|(due, _)| *due <= now).collect();
+        let jobs = if jobs { state.jobs.len() } else { 0 };
+        if due.len() + jobs == 0 {
+            return false;
+        }
+        let index = schedule.choose(due.len() + jobs);
+        if let Some((time, handle)) = due.get(index).copied() {
+            let call = state.fire(time, handle, now);
+            drop(state);
+            if let Some(call) = call {
+                self.run_timer(handle, call);
+            }
+        } else {
+            let job = state.begin(index - due.len());
+            drop(state);
+            if let Some(job) = job {
+                self.run_job(&job);
+            }
+        }
+        self.notify();
+        true
+    }
+}
+
 fn timer_thread(shared: &Shared, machine: &Weak<Machine>) {
     loop {
         let mut guard = shared.state.lock();
@@ -256,14 +339,8 @@ fn timer_thread(shared: &Shared, machine: &Weak<Machine>) {
             let now = Instant::now();
             match state.schedule.first().copied() {
                 Some((due, handle)) if due <= now => {
-                    state.schedule.pop_first();
-                    let Some(timer) = state.timers.get_mut(&handle) else { continue };
-                    timer.due = timer.period.map(|period| now + period);
-                    if let Some(next) = timer.due {
-                        state.schedule.insert((next, handle));
-                    }
-                    timer.running += 1;
-                    break (handle, (timer.function, timer.context, timer.driver, timer.adapter));
+                    let Some(call) = state.fire(due, handle, now) else { continue };
+                    break (handle, call);
                 }
                 Some((due, _)) => {
                     shared.changed.wait_until(&mut guard, due);
@@ -273,13 +350,7 @@ fn timer_thread(shared: &Shared, machine: &Weak<Machine>) {
         };
         drop(guard);
         let Some(machine) = machine.upgrade() else { return };
-        let (function, context, driver, adapter) = timer_entry;
-        let entry = Entry { handler: handler::TIMER, driver, adapter, irql: DISPATCH };
-        // SAFETY: NdisAllocateTimerObject was given this function for exactly this call.
-        let _ = unsafe { machine.enter(entry, function, [0, context as u64, 0, 0, 0, 0, 0, 0]) };
-        if let Some(timer) = shared.state.lock().timers.get_mut(&handle) {
-            timer.running -= 1;
-        }
+        machine.run_timer(handle, timer_entry);
         let _ = machine.deliver_returns();
         machine.notify();
     }
@@ -288,28 +359,20 @@ fn timer_thread(shared: &Shared, machine: &Weak<Machine>) {
 fn worker_thread(shared: &Shared, machine: &Weak<Machine>) {
     loop {
         let mut guard = shared.state.lock();
-        let (job, driver, adapter) = loop {
+        let job = loop {
             if guard.closed {
                 return;
             }
             let state = &mut *guard;
-            if let Some(job) = state.jobs.pop_front() {
-                let Some(item) = state.items.get_mut(&job.item) else { continue };
-                item.queued = false;
-                item.running = true;
-                break (job, item.driver, item.adapter);
+            if !state.jobs.is_empty() {
+                let Some(job) = state.begin(0) else { continue };
+                break job;
             }
             shared.changed.wait(&mut guard);
         };
         drop(guard);
         let Some(machine) = machine.upgrade() else { return };
-        let entry = Entry { handler: handler::WORK_ITEM, driver, adapter, irql: PASSIVE };
-        let args = [job.context as u64, job.item as u64, 0, 0, 0, 0, 0, 0];
-        // SAFETY: NdisQueueIoWorkItem was given this routine for exactly this call.
-        let _ = unsafe { machine.enter(entry, job.routine, args) };
-        if let Some(item) = shared.state.lock().items.get_mut(&job.item) {
-            item.running = false;
-        }
+        machine.run_job(&job);
         let _ = machine.deliver_returns();
         machine.notify();
     }
