@@ -281,16 +281,13 @@ impl Station {
     /// Sends an IP packet to a neighbour: under ESP if there is an SA; not at all if its address is unknown.
     fn send_ip(&mut self, to: Ipv4Addr, packet: &[u8]) -> Result<(), StationError> {
         let Some(mac) = self.neighbours.get(&to).copied() else { return self.ask(to) };
-        let list = match self.outbound.get_mut(&to) {
-            Some(sa) => {
-                let framed = sa.frame(packet).map_err(|error| StationError::Packet(error.to_string()))?;
-                self.seen.protected.0 += 1;
-                offloaded(&framed, SendNbl::frame(ethernet(mac, self.mac, &framed.packet)))
-            }
-            None => {
-                self.seen.clear.0 += 1;
-                SendNbl::frame(ethernet(mac, self.mac, packet))
-            }
+        let list = if let Some(sa) = self.outbound.get_mut(&to) {
+            let framed = sa.frame(packet).map_err(|error| StationError::Packet(error.to_string()))?;
+            self.seen.protected.0 += 1;
+            offloaded(&framed, SendNbl::frame(ethernet(mac, self.mac, &framed.packet)))
+        } else {
+            self.seen.clear.0 += 1;
+            SendNbl::frame(ethernet(mac, self.mac, packet))
         };
         self.send(list)
     }

@@ -81,10 +81,9 @@ impl Profile {
         }
         for adapter in 0..ADAPTERS {
             steps.extend([Action::Add, Action::Restart].map(|action| Step { adapter, action }));
-            let filter =
-                maker.oid(sys::OID_GEN_CURRENT_PACKET_FILTER, Kind::Set, 0xf_u32.to_le_bytes().into());
+            let filter = regular(sys::OID_GEN_CURRENT_PACKET_FILTER, Kind::Set, 0xf_u32.to_le_bytes().into());
             steps.push(Step { adapter, action: filter });
-            let on = maker.oid(sys::OID_OFFLOAD_ENCAPSULATION, Kind::Set, encapsulation());
+            let on = regular(sys::OID_OFFLOAD_ENCAPSULATION, Kind::Set, encapsulation());
             steps.push(Step { adapter, action: on });
         }
         let rest = length.saturating_sub(steps.len());
@@ -170,18 +169,6 @@ impl Maker<'_> {
             }
             _ => self.request(),
         }
-    }
-
-    fn oid(&mut self, oid: u32, kind: Kind, input: Vec<u8>) -> Action {
-        Action::Oid(Request {
-            oid,
-            kind,
-            input: Bytes(input),
-            room: 0,
-            direct: false,
-            at_dispatch: false,
-            misalign: 0,
-        })
     }
 
     fn request(&mut self) -> Action {
@@ -424,6 +411,19 @@ impl Maker<'_> {
             unmapped: laid.unmapped,
         }
     }
+}
+
+/// A regular request.
+fn regular(oid: u32, kind: Kind, input: Vec<u8>) -> Action {
+    Action::Oid(Request {
+        oid,
+        kind,
+        input: Bytes(input),
+        room: 0,
+        direct: false,
+        at_dispatch: false,
+        misalign: 0,
+    })
 }
 
 /// A header as the lab describes a good one.

@@ -4,6 +4,7 @@
 //! A script follows from its seed alone. One that fails is made small by delta debugging (Zeller and
 //! Hildebrandt, "Simplifying and isolating failure-inducing input") and written as JSON, to be replayed.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -209,7 +210,8 @@ fn show(failure: &Failure, steps: &[Step]) -> String {
         let action = format!("{:?}", step.action);
         let short: String = action.chars().take(160).collect();
         let more = if short.len() < action.len() { "…" } else { "" };
-        text.push_str(&format!("{mark} {at:>3} adapter {}: {short}{more}\n", step.adapter + 1));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{mark} {at:>3} adapter {}: {short}{more}", step.adapter + 1);
     }
     if failure.step >= steps.len() {
         text.push_str("->     pause, halt and unload\n");
