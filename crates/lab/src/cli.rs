@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::bridge;
 use crate::conformance;
 use crate::demo::{self, AlgorithmChoice, Observer, Options, Section, show};
+use crate::run;
 use crate::source::DriverSource;
 use crate::{faults, fuzz};
 
@@ -37,6 +38,13 @@ enum Command {
     ///
     /// Exit status: 0 if everything held, 1 if something did not, 2 if it could not be tried.
     Demo(Demo),
+    /// Loads any NDIS 6 miniport and plays its standard life
+    ///
+    /// Shows what the driver registers, its attributes and what becomes of requests and packets, and prints every rule
+    /// that it breaks, with the call, the rule's name and its page of the Windows driver documentation.
+    ///
+    /// Exit status: 0 if it broke none, 1 if it did or stopped the machine, 2 if it could not be loaded.
+    Run(run::Arguments),
     /// Puts any NDIS 6 Ethernet miniport through the conformance suite
     ///
     /// Each case runs on a machine of its own, names the page of the Windows driver documentation that it checks, and
@@ -101,6 +109,7 @@ struct Demo {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(arguments) => run_demo(arguments),
+        Command::Run(arguments) => verdict(run::command(&arguments, say)),
         Command::Conformance(arguments) => verdict(conformance::command(&arguments, say)),
         Command::Faults(arguments) => verdict(faults::command(&arguments, say)),
         Command::Fuzz(arguments) => verdict(fuzz::command(&arguments, say)),

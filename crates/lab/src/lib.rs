@@ -10,6 +10,7 @@
 //! - [`life`]: what a driver lives through while faults are injected
 //! - [`sa`]: security associations on the command line
 //! - [`station`]: a small IPv4 host on an adapter
+//! - [`run`]: `lab run`, any miniport's standard life
 //! - [`source`]: where the driver comes from
 
 #![allow(clippy::doc_markdown)] // ADD_SA, IPsecOV2 and hundreds like them are names, not code
@@ -23,6 +24,7 @@ pub mod faults;
 pub mod fuzz;
 pub mod input;
 pub mod life;
+pub mod run;
 pub mod sa;
 pub mod source;
 pub mod station;

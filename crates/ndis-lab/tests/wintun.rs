@@ -362,6 +362,24 @@ fn a_device_is_refused_to_those_who_may_not_have_it() {
     assert_understood(&lab, &[]);
 }
 
+/// The driver frees its context without `ExDeleteResourceLite` when MiniportInitializeEx fails behind
+/// `ExInitializeResourceLite`: on Windows the kernel's list of resources then leads into freed memory.
+#[test]
+fn a_failing_initialization_shows_a_defect_of_the_driver() {
+    for (function, broken) in [("ExAllocatePoolWithTag", false), ("NdisAllocateNetBufferListPool", true)] {
+        let lab = Lab::new();
+        let driver = lab.load_image(&registry::wintun().image, "wintun").unwrap();
+        lab.set_faults(move |point| point.function == function);
+        let failed = driver.add_adapter(AdapterConfig::new());
+        assert!(matches!(failed, Err(LabError::Initialize(_))), "{failed:?}");
+        let found: Vec<_> = lab.violations().iter().map(|one| one.rule.id).collect();
+        assert_eq!(found, if broken { vec!["resource-use"] } else { vec![] }, "{function}");
+        lab.clear_faults();
+        driver.unload().unwrap();
+        assert!(lab.census().is_empty(), "{:#?}", lab.census().lines());
+    }
+}
+
 #[test]
 fn an_import_that_is_missing_is_named() {
     let package = registry::wintun();
