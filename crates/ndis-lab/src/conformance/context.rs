@@ -28,6 +28,7 @@ pub(super) struct Context {
     abandoned: Cell<bool>,
     /// What was found on further machines of this case.
     elsewhere: Rc<RefCell<Evidence>>,
+    guarded: bool,
 }
 
 /// Broken rules, and what was left behind.
@@ -38,11 +39,17 @@ pub(super) struct Evidence {
 }
 
 impl Context {
-    pub(super) fn new(subject: Arc<Subject>, facts: Option<Arc<Facts>>, patience: Duration) -> Self {
+    pub(super) fn new(
+        subject: Arc<Subject>,
+        facts: Option<Arc<Facts>>,
+        patience: Duration,
+        guarded: bool,
+    ) -> Self {
         Self {
             subject,
             facts,
-            lab: Lab::builder().timeout(patience).processors(4).guard_pages(true).build(),
+            lab: Lab::builder().timeout(patience).processors(4).guard_pages(guarded).build(),
+            guarded,
             patience,
             driver: RefCell::new(None),
             adapters: RefCell::new(Vec::new()),
@@ -53,7 +60,7 @@ impl Context {
 
     /// Another machine with the same driver; the one before must have ended.
     pub(super) fn another(&self) -> Self {
-        let other = Self::new(self.subject.clone(), self.facts.clone(), self.patience);
+        let other = Self::new(self.subject.clone(), self.facts.clone(), self.patience, self.guarded);
         Self { elsewhere: self.elsewhere.clone(), ..other }
     }
 

@@ -46,6 +46,11 @@ impl Facts {
         self.attributes.offload.as_ref().map(|offload| &offload.hardware)
     }
 
+    /// What it offloads by default.
+    fn default(&self) -> Option<&NDIS_OFFLOAD> {
+        self.attributes.offload.as_ref().map(|offload| &offload.default)
+    }
+
     /// Whether it says that it does ESP with AES-GCM in transport mode.
     fn has_esp(&self) -> bool {
         self.hardware().is_some_and(|hardware| {
@@ -72,6 +77,12 @@ pub enum Need {
     BugCheckCallback,
     /// It has offload attributes.
     Offload,
+    /// By default it fills in checksums of IPv4 packets that it sends.
+    TransmitChecksum,
+    /// By default it checks checksums of IPv4 packets that it receives.
+    ReceiveChecksum,
+    /// By default it segments large sends (version 2) over IPv4.
+    LargeSend,
     /// It offloads IPsec in some form (IPsecOV2).
     Ipsec,
     /// It offloads ESP with AES-GCM in transport mode.
@@ -103,6 +114,18 @@ impl Need {
                 "it is not told of a bug check (no NDIS_MINIPORT_ATTRIBUTES_REGISTER_BUGCHECK_CALLBACK)",
             ),
             Self::Offload => (facts.attributes.offload.is_some(), "it offloads nothing"),
+            Self::TransmitChecksum => (
+                facts.default().is_some_and(|now| now.Checksum.IPv4Transmit.Encapsulation != 0),
+                "it does not offload checksums of IPv4 sends",
+            ),
+            Self::ReceiveChecksum => (
+                facts.default().is_some_and(|now| now.Checksum.IPv4Receive.Encapsulation != 0),
+                "it does not offload checksums of IPv4 receives",
+            ),
+            Self::LargeSend => (
+                facts.default().is_some_and(|now| now.LsoV2.IPv4.MaxOffLoadSize != 0),
+                "it does not offload large sends (version 2) over IPv4",
+            ),
             Self::Ipsec => (
                 facts.hardware().is_some_and(|hardware| hardware.IPsecV2.SaOffloadCapacity > 0),
                 "it does not offload IPsec",

@@ -1,5 +1,7 @@
 //! What can be wrong with the small miniport, one thing at a time, and what has to notice it.
 
+#![allow(clippy::doc_markdown)] // DISPATCH_LEVEL and the like are names, not code
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ndis_lab::rules::{self, Rule};
@@ -225,6 +227,21 @@ mutations! {
     TagKept: "priority-tags"; "leaves the tag in a received frame"
     TagNotReported: "priority-tags"; "takes the tag out of a received frame and does not tell"
     IndicatedUnderLock: "reentrant-sends", LOCK_HELD_IN_CALL; "indicates receives with a lock held"
+
+    ChecksumNotFilled: "send-checksums"; "fills no checksum in"
+    ChecksumUnasked: "send-checksums"; "fills checksums in without IsIPv4"
+    UdpZeroSent: "send-checksums"; "sends a UDP checksum of zero"
+    LargeFlagsKept: "large-sends"; "sets FIN, PSH and CWR in every segment"
+    LargeIdNotWrapped: "large-sends"; "lets the IP identification go beyond 0x7fff"
+    LargeSequenceKept: "large-sends"; "does not advance the sequence number"
+    LargeLastLost: "large-sends"; "loses the last segment"
+    LargeNotReported: "large-sends"; "leaves slot 2 as it was when a large send is done"
+    LargeMssTrusted: "large-sends-malformed"; "takes an MSS of 0 for no limit"
+    LargeAnyProtocol: "large-sends-malformed"; "cuts UDP as if it were TCP"
+    LargeSentWhenOff: "large-sends-malformed"; "cuts large sends that are switched off"
+    ChecksumToldEarly: "receive-checksums"; "tells checksums before it is asked to"
+    ChecksumFailureNotTold: "receive-checksums"; "tells wrong checksums right"
+    UdpNoneJudged: "receive-checksums"; "judges UDP packets without a checksum"
 
     // Receives
     FcsIndicated: "indications"; "indicates four bytes more than the frame has"

@@ -11,6 +11,7 @@ mod registration;
 mod sending;
 mod states;
 mod statistics;
+mod tasks;
 
 use super::Case;
 
@@ -27,6 +28,7 @@ pub(super) fn all() -> Vec<&'static Case> {
         sending::CASES,
         receiving::CASES,
         offload::CASES,
+        tasks::CASES,
         ipsec::CASES,
     ]
     .into_iter()

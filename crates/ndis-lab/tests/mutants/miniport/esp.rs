@@ -74,7 +74,7 @@ pub(super) unsafe fn protect(
     handle: usize,
 ) -> Result<(), NDIS_STATUS> {
     let _guard = lock();
-    if !(*adapter).esp_on {
+    if !(*adapter).config.esp {
         return if is(M::OffSendsClear) { Ok(()) } else { Err(NDIS_STATUS_FAILURE) };
     }
     let mut found = (*adapter).sas.iter().find(|sa| sa.handle == handle && !sa.inbound);
@@ -98,7 +98,7 @@ pub(super) unsafe fn protect(
 /// Processes a received frame; gives out-of-band slots 1 and 12. The lock is held.
 pub(super) unsafe fn receive(adapter: *mut Adapter, frame: &mut [u8]) -> (usize, usize) {
     const DONE: usize = 2;
-    if !(*adapter).esp_on || !(*adapter).receive_on && !is(M::ReceivesBeforeEnabled) {
+    if !(*adapter).config.esp || !(*adapter).receive_on && !is(M::ReceivesBeforeEnabled) {
         return (0, 0);
     }
     let Some(part) = esp_part(frame) else { return (0, 0) };

@@ -8,13 +8,13 @@ use ndis_sys::*;
 
 use super::oids::{self, OIDS, offload};
 use super::packets::make_buffers;
-use super::{Adapter, HALTED, M, Rx, TAG, WIRE, allocate, check, free, header, is, lock};
+use super::{Adapter, Config, HALTED, HARDWARE, M, Rx, TAG, WIRE, allocate, check, free, header, is, lock};
 
 /// Settings of an adapter.
 struct Settings {
     mac: Option<[u8; 6]>,
     max_frame: usize,
-    esp: bool,
+    config: Config,
 }
 
 unsafe fn set_registration(handle: NDIS_HANDLE, context: *mut Adapter) -> NDIS_STATUS {
@@ -83,11 +83,9 @@ unsafe fn set_general(adapter: *mut Adapter) -> NDIS_STATUS {
 
 unsafe fn set_offload(adapter: *mut Adapter) -> NDIS_STATUS {
     let mut a: NDIS_MINIPORT_ADAPTER_ATTRIBUTES = zeroed();
-    let mut hardware = offload(true);
-    if is(M::HardwareFollowsKeyword) {
-        hardware = offload((*adapter).esp_on);
-    }
-    let mut default = offload((*adapter).esp_on || is(M::OffloadKeywordIgnored));
+    let config = (*adapter).config;
+    let mut hardware = offload(if is(M::HardwareFollowsKeyword) { config } else { HARDWARE });
+    let mut default = offload(if is(M::OffloadKeywordIgnored) { HARDWARE } else { config });
     if is(M::OffloadHalfOff) {
         default.IPsecV2.Encapsulation = NDIS_ENCAPSULATION_IEEE_802_3;
     }
@@ -151,9 +149,16 @@ unsafe fn read_settings(handle: NDIS_HANDLE) -> Result<Settings, NDIS_STATUS> {
         }
         None => 1514,
     };
-    let esp = match read_number(configuration, "*IPsecOffloadV2IPv4") {
-        Some(value @ 0..=3) => value & 2 != 0,
-        _ => true,
+    let four = |keyword: &str| match read_number(configuration, keyword) {
+        Some(value @ 0..=3) => value as u8,
+        _ => 3,
+    };
+    let config = Config {
+        ip: four("*IPChecksumOffloadIPv4"),
+        tcp: four("*TCPChecksumOffloadIPv4"),
+        udp: four("*UDPChecksumOffloadIPv4"),
+        large: read_number(configuration, "*LsoV2IPv4") != Some(0),
+        esp: four("*IPsecOffloadV2IPv4") & 2 != 0,
     };
     if is(M::ConfigurationClosedTwice) {
         NdisCloseConfiguration(configuration);
@@ -164,7 +169,7 @@ unsafe fn read_settings(handle: NDIS_HANDLE) -> Result<Settings, NDIS_STATUS> {
     if trusted {
         return Err(NDIS_STATUS_FAILURE);
     }
-    Ok(Settings { mac, max_frame, esp })
+    Ok(Settings { mac, max_frame, config })
 }
 
 ndis_fn! {
@@ -199,7 +204,9 @@ ndis_fn! {
 }
 
 ndis_fn! {
-    unsafe extern fn work(_context: PVOID, _item: NDIS_HANDLE) {}
+    unsafe extern fn work(_context: PVOID, _item: NDIS_HANDLE) {
+        NdisMSleep(20_000);
+    }
 }
 
 /// What mutants do to pool memory and work items.
@@ -270,7 +277,7 @@ unsafe fn build(adapter: *mut Adapter) -> Result<(), NDIS_STATUS> {
     let settings = read_settings(handle)?;
     (*adapter).mac = settings.mac.unwrap_or((*adapter).permanent);
     (*adapter).max_frame = settings.max_frame;
-    (*adapter).esp_on = settings.esp;
+    (*adapter).config = settings.config;
     NdisAllocateSpinLock((*adapter).lock.get());
     (*adapter).name = allocate(64).cast();
     if is(M::PagedTouchedAtDispatch) {

@@ -6,7 +6,12 @@
 // so that proofs of the single blocks would say the same thing a hundred times.
 #![allow(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
 #![allow(clippy::cast_possible_truncation, clippy::borrow_as_ptr, clippy::cast_ptr_alignment)]
-#![allow(clippy::bool_to_int_with_if, clippy::struct_excessive_bools, clippy::too_many_lines)]
+#![allow(
+    clippy::doc_markdown,
+    clippy::bool_to_int_with_if,
+    clippy::struct_excessive_bools,
+    clippy::too_many_lines
+)]
 #![allow(non_upper_case_globals)] // the names of the header, in patterns
 
 mod esp;
@@ -14,6 +19,7 @@ mod life;
 mod oids;
 mod packets;
 mod sa;
+mod tasks;
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -87,6 +93,19 @@ struct Rx {
     next: *mut Rx,
 }
 
+/// What is offloaded: of checksums bit 0 sends, bit 1 receives.
+#[derive(Clone, Copy)]
+struct Config {
+    ip: u8,
+    tcp: u8,
+    udp: u8,
+    large: bool,
+    esp: bool,
+}
+
+/// What can be.
+const HARDWARE: Config = Config { ip: 3, tcp: 3, udp: 3, large: true, esp: true };
+
 /// An SA slot.
 #[derive(Clone, Copy)]
 struct Sa {
@@ -123,7 +142,7 @@ struct Adapter {
     sent: Counts,
     discards: u64,
     send_errors: u64,
-    esp_on: bool,
+    config: Config,
     receive_on: bool,
     sas: [Sa; SLOTS],
     /// What `OID_GEN_MACHINE_NAME` set.

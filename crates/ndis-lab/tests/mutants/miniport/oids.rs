@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use ndis_sys::*;
 
 use super::life::{indicate, indicate_link};
-use super::{Adapter, Count, M, SLOTS, header, is, lock};
+use super::{Adapter, Config, Count, M, SLOTS, header, is, lock};
 
 /// The supported list.
 pub(super) static OIDS: [NDIS_OID; 30] = [
@@ -46,12 +46,31 @@ pub(super) static OIDS: [NDIS_OID; 30] = [
 pub(super) const STATISTICS_VALID: u32 = 0x003f_87ff;
 
 /// What is offloaded.
-pub(super) fn offload(esp: bool) -> NDIS_OFFLOAD {
+pub(super) fn offload(config: Config) -> NDIS_OFFLOAD {
     let mut offload = NDIS_OFFLOAD {
         Header: header(NDIS_OBJECT_TYPE_OFFLOAD, 3, NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3),
         ..NDIS_OFFLOAD::default()
     };
-    if esp {
+    let checksum = |bit: u8| {
+        let on = |setting: u8| u32::from(setting >> bit & 1);
+        let bits = NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPv4_BITS::default();
+        let any = (config.ip | config.tcp | config.udp) >> bit & 1 != 0;
+        NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPv4 {
+            Encapsulation: if any { NDIS_ENCAPSULATION_IEEE_802_3 } else { 0 },
+            Bits: bits
+                .with_IpChecksum(on(config.ip))
+                .with_TcpChecksum(on(config.tcp))
+                .with_UdpChecksum(on(config.udp)),
+        }
+    };
+    offload.Checksum.IPv4Transmit = checksum(0);
+    offload.Checksum.IPv4Receive = checksum(1);
+    if config.large {
+        offload.LsoV2.IPv4.Encapsulation = NDIS_ENCAPSULATION_IEEE_802_3;
+        offload.LsoV2.IPv4.MaxOffLoadSize = 60_000;
+        offload.LsoV2.IPv4.MinSegmentCount = 2;
+    }
+    if config.esp {
         offload.IPsecV2 = NDIS_IPSEC_OFFLOAD_V2 {
             Encapsulation: NDIS_ENCAPSULATION_IEEE_802_3,
             Esp: TRUE,
@@ -293,7 +312,7 @@ unsafe fn set(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_STA
             }
         }
         OID_GEN_CURRENT_LOOKAHEAD if is(M::SetReadMissing) => read = 0,
-        OID_GEN_CURRENT_LOOKAHEAD => {}
+        OID_GEN_CURRENT_LOOKAHEAD | OID_PNP_QUERY_POWER => {}
         OID_GEN_LINK_PARAMETERS => return NDIS_STATUS_NOT_ACCEPTED,
         OID_GEN_INTERRUPT_MODERATION if is(M::ModerationSet) => {}
         OID_GEN_INTERRUPT_MODERATION => return NDIS_STATUS_INVALID_DATA,
@@ -310,7 +329,6 @@ unsafe fn set(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_STA
             }
         },
         OID_PNP_SET_POWER => return power(adapter, request, number(0)),
-        OID_PNP_QUERY_POWER => {}
         OID_TCP_OFFLOAD_PARAMETERS => return parameters(adapter, request, input),
         OID_OFFLOAD_ENCAPSULATION => return encapsulation(adapter, request, input),
         OID_GEN_VENDOR_ID if is(M::QuerySet) => read = 4,
@@ -325,7 +343,10 @@ unsafe fn machine_name(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, in
     let keep = if is(M::NameUnbounded) { input.len() } else { input.len().min(64) };
     (*adapter).name.copy_from_nonoverlapping(input.as_ptr(), keep);
     (*adapter).pended.store(request, Ordering::SeqCst);
-    NdisSetTimerObject((*adapter).timer, LARGE_INTEGER { QuadPart: -50_000 }, 0, null_mut());
+    // Mutants that show while it is pending take their time.
+    let slow = [M::ResetLeavesPending, M::CancelCompletesTwice, M::CancelEndsAny].into_iter().any(is);
+    let due = if slow { -1_000_000 } else { -50_000 };
+    NdisSetTimerObject((*adapter).timer, LARGE_INTEGER { QuadPart: due }, 0, null_mut());
     NDIS_STATUS_PENDING
 }
 
@@ -387,7 +408,7 @@ unsafe fn power(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, state: u3
 
 unsafe fn tell_configuration(adapter: *mut Adapter) {
     if !is(M::ConfigurationNotTold) {
-        let mut now = offload((*adapter).esp_on);
+        let mut now = offload((*adapter).config);
         let size = u32::from(NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3);
         indicate(adapter, NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG, (&raw mut now).cast(), size);
     }
@@ -407,12 +428,12 @@ unsafe fn parameters(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, inpu
     if wrong && !is(M::ParametersHeaderIgnored) || known > input.len() {
         return NDIS_STATUS_INVALID_DATA;
     }
-    let mut esp = (*adapter).esp_on;
+    let mut config = (*adapter).config;
     if known >= 22 {
         match input[21] {
             0 => {}
-            1 => esp = false,
-            3 | 4 => esp = true,
+            1 => config.esp = false,
+            3 | 4 => config.esp = true,
             2 => return NDIS_STATUS_INVALID_PARAMETER,
             _ => return NDIS_STATUS_INVALID_DATA,
         }
@@ -423,25 +444,34 @@ unsafe fn parameters(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, inpu
         }
     }
     if is(M::ParametersInPart) {
-        (*adapter).esp_on = esp;
+        (*adapter).config = config;
     }
-    for checksum in &input[4..9] {
+    for (at, checksum) in (4..).zip(&input[4..9]) {
+        let setting = match at {
+            4 => &mut config.ip,
+            5 => &mut config.tcp,
+            6 => &mut config.udp,
+            _ => &mut 0,
+        };
         match checksum {
+            1..=4 if at < 7 => *setting = checksum - 1,
             0 | 1 => {}
             2..=4 if is(M::UnsupportedSwitchedOn) => {}
             2..=4 => return NDIS_STATUS_INVALID_PARAMETER,
             _ => return NDIS_STATUS_INVALID_DATA,
         }
     }
-    for large in [input[9], input[11], input[12]] {
+    for (at, large) in [(9, input[9]), (11, input[11]), (12, input[12])] {
         match large {
+            1 | 2 if at == 11 => config.large = large == 2,
             0 | 1 => {}
             2 => return NDIS_STATUS_INVALID_PARAMETER,
             _ if is(M::MeaninglessAccepted) => {}
             _ => return NDIS_STATUS_INVALID_DATA,
         }
     }
-    (*adapter).esp_on = esp && !is(M::SwitchedOnStaysOff);
+    config.esp &= !is(M::SwitchedOnStaysOff);
+    (*adapter).config = config;
     (*request).DATA.SET_INFORMATION.BytesRead = known as u32;
     (*request).SupportedRevision = revision.min(3);
     tell_configuration(adapter);

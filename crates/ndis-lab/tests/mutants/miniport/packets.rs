@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndis_sys::*;
 
-use super::esp;
 use super::{Adapter, Counts, HEADER, M, MIN_FRAME, Rx, TAG, WIRE, allocate, free, is, lock};
+use super::{esp, tasks};
 
 /// Receive buffers of an adapter.
 const BUFFERS: usize = 80;
@@ -288,6 +288,10 @@ unsafe fn send_list(
     out: &mut [Delivery; 16],
 ) -> NDIS_STATUS {
     let mut buffer = (*list).FirstNetBuffer;
+    let large = (*list).NetBufferListInfo[TcpLargeSendNetBufferListInfo as usize] as usize;
+    if large != 0 {
+        return send_large(adapter, list, large, out);
+    }
     while !buffer.is_null() {
         match assemble(adapter, list, buffer, scratch) {
             Ok(length) => {
@@ -305,6 +309,36 @@ unsafe fn send_list(
             break;
         }
         buffer = (*buffer).Next;
+    }
+    NDIS_STATUS_SUCCESS
+}
+
+/// Cuts a large send into segments and sends them.
+unsafe fn send_large(
+    adapter: *mut Adapter,
+    list: *mut NET_BUFFER_LIST,
+    info: usize,
+    out: &mut [Delivery; 16],
+) -> NDIS_STATUS {
+    let buffer = (*list).FirstNetBuffer;
+    let length = (*buffer).DataLength as usize;
+    if !(*adapter).config.large && !is(M::LargeSentWhenOff) || length < HEADER {
+        return NDIS_STATUS_FAILURE;
+    }
+    let mut whole = vec![0; length];
+    if let Err(status) = gather(buffer, whole.as_mut_ptr(), length) {
+        return status;
+    }
+    let max = (*adapter).max_frame;
+    let done = tasks::segment(&whole, info, max, |segment| {
+        let _guard = lock();
+        put_on_wire(adapter, segment, out);
+    });
+    if done.is_none() {
+        return NDIS_STATUS_FAILURE;
+    }
+    if !is(M::LargeNotReported) {
+        (*list).NetBufferListInfo[TcpLargeSendNetBufferListInfo as usize] = (1 << 30) as PVOID;
     }
     NDIS_STATUS_SUCCESS
 }
@@ -333,6 +367,10 @@ unsafe fn assemble(
         scratch.add(length).write_bytes(0x77, padded - length);
     } else {
         scratch.add(length).write_bytes(0, padded - length);
+    }
+    let checksum = (*list).NetBufferListInfo[TcpIpChecksumNetBufferListInfo as usize] as usize;
+    if checksum != 0 {
+        tasks::fill_in(std::slice::from_raw_parts_mut(scratch, padded), checksum);
     }
     let handle = (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] as usize;
     if handle != 0 {
@@ -460,7 +498,7 @@ unsafe fn put_on_wire(from: *mut Adapter, frame: &[u8], out: &mut [Delivery; 16]
             (*delivery.last).next = rx;
             (*(*delivery.last).list).Next = (*rx).list;
         }
-        if !(is(M::ReversedOrder) && !delivery.last.is_null()) {
+        if !is(M::ReversedOrder) || delivery.last.is_null() {
             delivery.last = rx;
         }
         delivery.count += 1;
@@ -485,6 +523,10 @@ unsafe fn fill(to: *mut Adapter, rx: *mut Rx, frame: &[u8]) {
         }
         data.copy_within(16.., 12);
         length -= 4;
+    }
+    let checksums = tasks::verify(&data[..length], (*to).config, (*to).receive_on);
+    if checksums != 0 {
+        (*list).NetBufferListInfo[TcpIpChecksumNetBufferListInfo as usize] = checksums as PVOID;
     }
     let (ipsec, info) = esp::receive(to, &mut data[..length]);
     if !is(M::OobNotCleared) || ipsec != 0 {

@@ -76,14 +76,14 @@ unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
     };
     let range = key_offset.checked_add(key_length)?;
     let within = range <= request.key_length + if is(M::KeyBoundOff) { 1 } else { 0 };
-    if key_length != right && !is(M::KeyLengthIgnored) || key_length > 36 || key_length < 5 || !within {
+    if key_length != right && !is(M::KeyLengthIgnored) || !(5..=36).contains(&key_length) || !within {
         return None;
     }
     let authentication = word(association.add(12));
     if authentication != 0 && is(M::AuthenticationNotIgnored) {
         return None;
     }
-    let esn = word(association) & IPSEC_OFFLOAD_V2_ESN_SA as u32 != 0;
+    let esn = word(association) & IPSEC_OFFLOAD_V2_ESN_SA != 0;
     let ip6 = request.flags & IPSEC_OFFLOAD_V2_IPv6 != 0;
     let esp = word(association.add(4)).cast_signed() == IPsecOffloadV2Esp;
     if request.count != 1 && !is(M::CountIgnored) || ip6 || esn || !esp || request.udp_esp != 0 {
@@ -102,7 +102,7 @@ unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
     sa.destination = request.endpoints.add(4).cast::<[u8; 4]>().read();
     sa.key[..key_length].copy_from_slice(std::slice::from_raw_parts(request.key.add(key_offset), key_length));
     let guard = lock();
-    if !(*adapter).esp_on && !is(M::OffAddsSas) {
+    if !(*adapter).config.esp && !is(M::OffAddsSas) {
         return None;
     }
     let generation = WIRE.generation.get();
@@ -202,19 +202,16 @@ unsafe fn add_list(adapter: *mut Adapter, buffer: *mut u8, length: usize) -> NDI
         } else {
             None
         };
-        match added {
-            Some(number) => {
-                handle.write_unaligned(number);
-                any = true;
+        if let Some(number) = added {
+            handle.write_unaligned(number);
+            any = true;
+        } else {
+            all = false;
+            if is(M::ListFailedHandleSet) {
+                handle.write_unaligned(0x10);
             }
-            None => {
-                all = false;
-                if is(M::ListFailedHandleSet) {
-                    handle.write_unaligned(0x10);
-                }
-                if is(M::ListStopsAtBad) {
-                    break;
-                }
+            if is(M::ListStopsAtBad) {
+                break;
             }
         }
         node = node.add(offset_of!(Raw, Next)).cast::<*mut u8>().read_unaligned();
