@@ -11,7 +11,7 @@ use std::time::Duration;
 use echo::*;
 use ndis_lab::{
     Adapter, AdapterConfig, Driver, HaltAction, Lab, LabError, Oid, OidOutcome, PauseReason, PnpEvent,
-    ReturnPolicy, SendFrame, SendNbl, SendOptions, ShutdownAction, State, rules,
+    ReturnPolicy, SendFrame, SendNbl, SendOptions, ShutdownAction, State,
 };
 use ndis_sys as sys;
 
