@@ -226,7 +226,7 @@ pub(crate) fn advance(epoch: &AtomicU64, lines: &[Line], e: u64) -> Advance {
     Advance::Moved
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

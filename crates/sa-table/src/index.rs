@@ -28,12 +28,12 @@ use crate::sync::{AtomicU16, AtomicU64, Ordering};
 pub(crate) const LANES: u32 = 8;
 
 /// Lanes in use: unit tests and the model checker leave most of them, to get at the chains.
-const USED_LANES: u32 = if cfg!(any(test, loom)) { 1 } else { LANES };
+const USED_LANES: u32 = if cfg!(any(test, loom, shuttle)) { 1 } else { LANES };
 
 /// How many buckets a table of this many slots has: a power of two, and one for every 4 to 8 slots. Of a full table whose
 /// entries are all inbound, 0.8 % are in chains with 4 slots per bucket, and 14 % with 8.
 pub(crate) const fn buckets_for(slots: u32) -> u32 {
-    let per_bucket = if cfg!(any(test, loom)) { 16 } else { 4 };
+    let per_bucket = if cfg!(any(test, loom, shuttle)) { 16 } else { 4 };
     1 << slots.div_ceil(per_bucket).ilog2()
 }
 
@@ -240,7 +240,7 @@ impl<'t> Home<'t> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

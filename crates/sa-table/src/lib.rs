@@ -26,12 +26,12 @@ pub use reader::{Entry, Reader};
 pub use table::{Config, CreateError, MAX_READERS, SaTable, Stats};
 pub use writer::{InsertError, Refusal, Stale, Writer};
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 #[path = "../tests/limits.rs"]
 mod limits_with_chains;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 #[path = "../tests/model.rs"]
 mod model_with_chains;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 #[path = "../tests/stress.rs"]
 mod stress_with_chains;

@@ -283,7 +283,7 @@ const fn residue(stamp: u64) -> usize {
     stamp as usize % LIMBOS
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

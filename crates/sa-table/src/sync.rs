@@ -1,10 +1,12 @@
-//! The atomics and the cell that the table is built on, so that `--cfg loom` can put the model
-//! checker's in their place. No code of its own beyond that.
+//! The atomics and the cell that the table is built on, so that `--cfg loom` and `--cfg shuttle` can put those of
+//! a model checker in their place. No code of its own beyond that.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(loom)]
 pub(crate) use loom::cell::UnsafeCell;

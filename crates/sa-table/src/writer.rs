@@ -402,7 +402,7 @@ impl fmt::Display for Stale {
 impl<V> core::error::Error for InsertError<V> {}
 impl core::error::Error for Stale {}
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::key::Hasher;

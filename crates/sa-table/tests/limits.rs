@@ -1,5 +1,5 @@
 //! The defined limits: memory, capacity, generations; and what is dropped when.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use std::alloc::Layout;
 use std::cell::Cell;

@@ -1,5 +1,5 @@
 //! The table against a reference map, one thread, and its defined limits.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;

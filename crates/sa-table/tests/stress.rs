@@ -1,7 +1,7 @@
 //! Readers, writers and requests that wait for grace periods, all at once, with canaries in the values.
 //!
 //! `SA_TABLE_SEED` repeats a run's choices (not its schedule), `SA_TABLE_SECONDS` makes it longer than 2 s.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
