@@ -246,8 +246,11 @@ fn judge(case: &Case, context: &Context) -> Verdict {
 fn matches(filters: &[String], case: &Case) -> bool {
     let number = case.number.to_string();
     let texts = [case.id, case.area, case.title].map(str::to_lowercase);
+    // A number is just that, and no text.
+    let is_number = |filter: &String| filter.bytes().all(|byte| byte.is_ascii_digit());
+    let hit = |filter: &String| *filter == number || texts.iter().any(|text| text.contains(filter));
     filters.is_empty()
-        || filters.iter().any(|filter| *filter == number || texts.iter().any(|text| text.contains(filter)))
+        || filters.iter().any(|filter| if is_number(filter) { *filter == number } else { hit(filter) })
 }
 
 /// For cases that run one thing after another on machines of their own.
