@@ -191,6 +191,7 @@ fn end(lab: &Lab, driver: Driver, adapter: &Adapter) {
 }
 
 #[test]
+#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
 fn the_driver_starts_answers_and_goes_away() {
     let lab = Lab::new();
     for _ in 0..2 {
@@ -225,12 +226,14 @@ fn the_driver_starts_answers_and_goes_away() {
 }
 
 #[test]
+#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
 fn packets_travel_both_ways() {
     travel(&Lab::new());
 }
 
 /// Each block on pages of its own, taken away when the driver gives it back.
 #[test]
+#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
 #[cfg(target_os = "linux")]
 fn packets_travel_both_ways_between_guard_pages() {
     travel(&Lab::builder().guard_pages(true).build());
@@ -306,12 +309,24 @@ fn travel(lab: &Lab) {
     assert_understood(lab, &["MiniportSendNetBufferLists", "KSTART_ROUTINE"]);
 }
 
+/// Makes a registration wrong; what it returns stays alive until the request is answered.
+type Change = dyn Fn(&Process, &mut Vec<u8>) -> Box<dyn std::any::Any>;
+
+/// A change of the request alone.
+fn plain(change: impl Fn(&mut Vec<u8>)) -> impl Fn(&Process, &mut Vec<u8>) -> Box<dyn std::any::Any> {
+    move |_, request| {
+        change(request);
+        Box::new(())
+    }
+}
+
 #[test]
+#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
 fn a_device_is_refused_to_those_who_may_not_have_it() {
     let lab = Lab::new();
     let (driver, adapter) = start(&lab);
     adapter.restart().unwrap();
-    let register = |token: Token, change: &dyn Fn(&Process, &mut Vec<u8>) -> Box<dyn std::any::Any>| {
+    let register = |token: Token, change: &Change| {
         let process = lab.process("visitor.exe", token).unwrap();
         let memory = process.allocate(2 * RING.next_multiple_of(4)).unwrap();
         let events = [process.create_event(true).unwrap(), process.create_event(true).unwrap()];
@@ -322,12 +337,6 @@ fn a_device_is_refused_to_those_who_may_not_have_it() {
         outcome.status.cast_unsigned()
     };
     let nothing = |_: &Process, _: &mut Vec<u8>| -> Box<dyn std::any::Any> { Box::new(()) };
-    fn plain(change: impl Fn(&mut Vec<u8>)) -> impl Fn(&Process, &mut Vec<u8>) -> Box<dyn std::any::Any> {
-        move |_, request| {
-            change(request);
-            Box::new(())
-        }
-    }
     // STATUS_ACCESS_DENIED
     assert_eq!(register(Token::user(), &nothing), 0xc000_0022);
     assert_eq!(register(Token::system(), &nothing), 0);
@@ -365,6 +374,7 @@ fn a_device_is_refused_to_those_who_may_not_have_it() {
 /// The driver frees its context without `ExDeleteResourceLite` when MiniportInitializeEx fails behind
 /// `ExInitializeResourceLite`: on Windows the kernel's list of resources then leads into freed memory.
 #[test]
+#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
 fn a_failing_initialization_shows_a_defect_of_the_driver() {
     for (function, broken) in [("ExAllocatePoolWithTag", false), ("NdisAllocateNetBufferListPool", true)] {
         let lab = Lab::new();
@@ -381,6 +391,7 @@ fn a_failing_initialization_shows_a_defect_of_the_driver() {
 }
 
 #[test]
+#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
 fn an_import_that_is_missing_is_named() {
     let package = registry::wintun();
     let mapped =
@@ -390,6 +401,7 @@ fn an_import_that_is_missing_is_named() {
 }
 
 #[test]
+#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
 fn a_process_that_dies_and_a_device_that_goes_leave_nothing() {
     let lab = Lab::new();
     let (driver, adapter) = start(&lab);
