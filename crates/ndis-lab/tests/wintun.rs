@@ -310,7 +310,7 @@ fn travel(lab: &Lab) {
 }
 
 /// Makes a registration wrong; what it returns stays alive until the request is answered.
-type Change = dyn Fn(&Process, &mut Vec<u8>) -> Box<dyn std::any::Any>;
+type Change<'a> = dyn Fn(&Process, &mut Vec<u8>) -> Box<dyn std::any::Any> + 'a;
 
 /// A change of the request alone.
 fn plain(change: impl Fn(&mut Vec<u8>)) -> impl Fn(&Process, &mut Vec<u8>) -> Box<dyn std::any::Any> {
@@ -326,7 +326,7 @@ fn a_device_is_refused_to_those_who_may_not_have_it() {
     let lab = Lab::new();
     let (driver, adapter) = start(&lab);
     adapter.restart().unwrap();
-    let register = |token: Token, change: &Change| {
+    let register = |token: Token, change: &Change<'_>| {
         let process = lab.process("visitor.exe", token).unwrap();
         let memory = process.allocate(2 * RING.next_multiple_of(4)).unwrap();
         let events = [process.create_event(true).unwrap(), process.create_event(true).unwrap()];
