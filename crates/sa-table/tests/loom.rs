@@ -172,7 +172,7 @@ fn a_late_pin_and_an_epoch_that_moves() {
 /// A reclaimer looks at E and is preempted; E moves; an entry gets into the very list that the reclaimer believes safe.
 #[test]
 fn a_late_reclaimer() {
-    model(3, 3, |first| {
+    model(3, 2, |first| {
         let table = table(2, 1);
         let handles = [insert(&table, None, 1).unwrap(), insert(&table, None, 2).unwrap()];
         retire(&table, handles[0]).unwrap();
