@@ -21,6 +21,10 @@ use crate::machine::{AddressMap, DISPATCH, HandleKind, Machine, PASSIVE};
 use crate::packet::Memory;
 use crate::rules;
 
+/// Sets whose buffer the miniport writes into (`oid-tcp-task-ipsec-offload-v2-add-sa`, `-add-sa-ex`).
+const RETURN_IN_PLACE: [NDIS_OID; 2] =
+    [ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX];
+
 /// Bytes of guard on each side of an information buffer.
 const GUARD: usize = 64;
 const GUARD_BYTE: u8 = 0xa7;
@@ -649,8 +653,10 @@ impl PendingOid {
                 if read as usize > length {
                     self.violate(rules::OID_BYTES, format!("BytesRead {read} of {length}"));
                 }
+                // ADD_SA and ADD_SA_EX return the handle in place, on whichever path they come.
+                let returns_in_place = self.request.direct || RETURN_IN_PLACE.contains(&self.request.oid);
                 if let Some(at) = untouched(0)
-                    && !self.request.direct
+                    && !returns_in_place
                 {
                     self.violate(rules::OID_SET_WRITE, format!("byte {at} was written"));
                 }
