@@ -31,7 +31,7 @@
 //!
 //! # No wake-up is lost
 //!
-//! Whoever fails to advance because a line counts somebody has set that line's *wake* bit for that parity while the count
+//! Whoever fails to advance because a line counts somebody, and does not mean to try again, has set that line's *wake* bit for that parity while the count
 //! was not 0, by a read-modify-write of the same word that the count is in. The one who brings that count to 0 sees the
 //! bit in what its `fetch_sub` returns: it must drive, that is, try to advance in its turn. So whenever somebody
 //! is told "not yet", there is a pinned thread that will drive when it unpins, or a thread that is driving now.
@@ -158,7 +158,7 @@ const fn parity(epoch: u64) -> Parity {
 pub(crate) enum Advance {
     /// E is no longer what it was: this thread or another one moved it.
     Moved,
-    /// Somebody is pinned who will drive when unpinning.
+    /// Somebody is pinned; who, if that was asked for, will drive when unpinning.
     Blocked,
 }
 
@@ -201,8 +201,17 @@ pub(crate) fn unpin(line: &Line, parity: Parity) -> bool {
     true
 }
 
+/// Whether who is in the way shall drive when unpinning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// Somebody waits, or may: the first line in the way is told.
+    Ask,
+    /// The caller will try again itself.
+    No,
+}
+
 /// Tries to move E from `e` to `e + 1`.
-pub(crate) fn advance(epoch: &AtomicU64, lines: &[Line], e: u64) -> Advance {
+pub(crate) fn advance(epoch: &AtomicU64, lines: &[Line], e: u64, wake: Wake) -> Advance {
     let parity = parity(e.wrapping_sub(1));
     order_s();
     for line in lines {
@@ -210,7 +219,7 @@ pub(crate) fn advance(epoch: &AtomicU64, lines: &[Line], e: u64) -> Advance {
         // SeqCst: the scan of the proof.
         let mut word = pins.load(Ordering::SeqCst);
         while word & !WAKE != 0 {
-            if word & WAKE != 0 {
+            if word & WAKE != 0 || wake == Wake::No {
                 return Advance::Blocked;
             }
             // SeqCst on success: it releases to the one who will see the bit what the caller has done before, and it is
@@ -241,14 +250,14 @@ mod tests {
             }
             let start = epoch.load(Ordering::SeqCst);
             let mut steps = 0;
-            while let Advance::Moved = advance(&epoch, &lines, start + steps) {
+            while let Advance::Moved = advance(&epoch, &lines, start + steps, Wake::Ask) {
                 steps += 1;
                 assert!(steps < GRACE, "the reader was overlooked");
             }
             assert_eq!(epoch.load(Ordering::SeqCst), start + steps);
             assert!(unpin(&lines[1], p), "the wake-up was lost");
             for step in 0..GRACE {
-                assert!(matches!(advance(&epoch, &lines, start + steps + step), Advance::Moved));
+                assert!(matches!(advance(&epoch, &lines, start + steps + step, Wake::Ask), Advance::Moved));
             }
             assert!(lines[1].pins.iter().all(|pins| pins.load(Ordering::SeqCst) == 0));
         }
@@ -259,8 +268,11 @@ mod tests {
         let epoch = AtomicU64::new(8);
         let lines = [Line::new()];
         let pins = [pin(&epoch, &lines[0]), pin(&epoch, &lines[0])];
-        assert!(matches!(advance(&epoch, &lines, 8), Advance::Moved));
-        assert!(matches!(advance(&epoch, &lines, 9), Advance::Blocked));
+        assert!(matches!(advance(&epoch, &lines, 8, Wake::Ask), Advance::Moved));
+        assert!(matches!(advance(&epoch, &lines, 9, Wake::No), Advance::Blocked));
+        let unasked = pin(&epoch, &lines[0]);
+        assert!(!unpin(&lines[0], unasked));
+        assert!(matches!(advance(&epoch, &lines, 9, Wake::Ask), Advance::Blocked));
         let newer = pin(&epoch, &lines[0]);
         assert!(!unpin(&lines[0], pins[0]));
         assert!(!unpin(&lines[0], newer));

@@ -48,7 +48,7 @@ const HEAD_SHIFT: u32 = 16;
 /// One bucket: 32 bytes, so that two share a cache line and none straddles one.
 #[repr(C, align(32))]
 pub(crate) struct Bucket {
-    /// Eight tags; 0 where there is none, which is also a tag.
+    /// Eight tags, first 0. A lane that is not valid has its last one.
     tags: AtomicU64,
     commit: AtomicU64,
     slots: [AtomicU16; LANES as usize],
@@ -136,19 +136,16 @@ impl Bucket {
             .map_err(Commit)
     }
 
-    /// Sets the hints of a lane that the caller has taken; `slot` is the number of a slot of this table.
+    /// Sets the hints of a lane that the caller has taken; `slot` is the number of a slot of this table. They stay until the lane
+    /// is taken again: who follows them meanwhile finds a slot that is not live or has another key.
     #[expect(clippy::cast_possible_truncation, reason = "a slot number has 16 bits")]
     pub(crate) fn set_lane(&self, lane: u32, slot: u32, tag: u64) {
         // Relaxed: the tag releases it.
         self.slots[lane as usize].store(slot as u16, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `matches`. The lane's tag is 0: nobody else writes a taken lane's.
-        self.tags.fetch_or(tag << (8 * lane), Ordering::Release);
-    }
-
-    /// Takes the tag of a lane back; the lane stays taken.
-    pub(crate) fn clear_tag(&self, lane: u32) {
-        // Release: before the lane is free, for whoever takes it next (with `free_lane`'s).
-        self.tags.fetch_and(!(0xff << (8 * lane)), Ordering::Release);
+        // Relaxed: nobody else changes the tag of a taken lane, and the last owner's change is acquired with the lane.
+        let old = self.tags.load(Ordering::Relaxed) >> (8 * lane) & 0xff;
+        // Release: pairs with the Acquire in `matches`.
+        self.tags.fetch_xor((old ^ tag) << (8 * lane), Ordering::Release);
     }
 
     /// Makes a lane invalid; it stays taken until the grace period is over.
@@ -252,7 +249,6 @@ mod tests {
                 bucket.set_lane(lane, 40_000 + lane, tag);
                 assert_eq!(u32::from(bucket.slot(lane)), 40_000 + lane);
                 for other in 0..=0xff {
-                    // Lanes without a tag are like lanes with tag 0.
                     let expected: Vec<_> =
                         (0..LANES).filter(|&at| other == if at == lane { tag } else { 0 }).collect();
                     let matches = bucket.matches(other);
@@ -265,7 +261,7 @@ mod tests {
                     // False ones only above true ones.
                     assert!(!expected.is_empty() || matches.all().count() == 0);
                 }
-                bucket.clear_tag(lane);
+                bucket.set_lane(lane, 0, 0);
                 assert_eq!(bucket.matches(0).all().count(), 8);
             }
         }

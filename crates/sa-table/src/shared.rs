@@ -1,6 +1,6 @@
 //! The parts of the table that all handles to it share: slots, free list, limbo lists, and the drive.
 
-use crate::epoch::{self, Advance, Control, Counter, GRACE, LIMBOS, Line, Parity};
+use crate::epoch::{self, Advance, Control, Counter, GRACE, LIMBOS, Line, Parity, Wake};
 use crate::handle::{MAX_GENERATION, Phase, State};
 use crate::index::Home;
 use crate::key::Hasher;
@@ -186,29 +186,46 @@ impl<V> Core<V> {
     /// thread is dropping the last values now and will report it.
     #[cold]
     pub(crate) fn drive(&self) -> Progress {
+        self.drive_with(Wake::Ask);
+        // Whether or not this thread did anything: it is what somebody was told to wait for.
+        Progress { ended: true }
+    }
+
+    /// As [`drive`](Self::drive), but leaves readers in the way alone: for writers that nobody waits for, and that will be
+    /// back. A reader that is asked does all the work, and has the cache misses, that they can do themselves.
+    #[cold]
+    pub(crate) fn drive_lazily(&self) -> Progress {
+        Progress { ended: self.drive_with(Wake::No) }
+    }
+
+    /// Whether the epoch has moved or anything was reclaimed.
+    fn drive_with(&self, wake: Wake) -> bool {
         let start = self.epoch();
+        let mut moved = false;
         loop {
             let e = self.epoch();
             // Before E moves on, the list whose residue the next epoch takes is emptied.
             let list = residue(e.wrapping_sub(GRACE));
             while let Some(index) = self.pop_limbo(list) {
                 self.reclaim(list, index);
+                moved = true;
             }
             if e.wrapping_sub(start) >= GRACE || self.pending() == 0 {
                 break;
             }
-            if let Advance::Blocked = epoch::advance(&self.control().epoch.0, self.storage.lines(), e) {
+            if let Advance::Blocked = epoch::advance(&self.control().epoch.0, self.storage.lines(), e, wake) {
                 break;
             }
+            moved = true;
         }
         // Whoever waits for a grace period first makes that known, then asks `is_over`; this thread first reclaims, then
         // looks who waits. With a full fence in both, one of the two sees the other.
         fence(Ordering::SeqCst);
-        Progress { ended: true }
+        moved
     }
 
     pub(crate) fn is_over(&self, grace: GracePeriod) -> bool {
-        // See the end of `drive`.
+        // See the end of `drive_with`.
         fence(Ordering::SeqCst);
         self.epoch() >= grace.stamp + GRACE
             && self.control().limbo.0.pending[residue(grace.stamp)].load(Ordering::SeqCst) == 0

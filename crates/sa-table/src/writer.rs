@@ -12,8 +12,9 @@ use crate::shared::Core;
 use crate::slot::{LANE, LINK_MASK, MARK, NONE, Slot};
 use crate::sync::Ordering;
 
-/// How many retired entries accumulate in one list before a writer tries to reclaim on its own, unasked.
-const LAZY: u32 = 64;
+/// How many retired entries accumulate in one list before a writer tries to reclaim on its own, unasked. It mostly gets one
+/// step of three further at a time, if there are readers.
+const LAZY: u32 = 32;
 
 /// A series of insertions and retirements, one direct OID request, say.
 ///
@@ -119,7 +120,7 @@ impl<'t, V> Writer<'t, V> {
             return Some(index);
         }
         if self.core.pending() != 0 {
-            self.progress |= self.core.drive();
+            self.progress |= self.core.drive_lazily();
         }
         self.core.pop_free(&mut self.retries)
     }
@@ -141,8 +142,7 @@ impl<'t, V> Writer<'t, V> {
             };
             if let Some(refusal) = refusal {
                 if let Some(lane) = lane {
-                    // It never was valid, so nobody can be comparing with it: no grace period is needed.
-                    bucket.clear_tag(lane);
+                    // It never was valid, so nobody relies on it: no grace period is needed.
                     bucket.give_back(lane);
                 }
                 return Err(refusal);
@@ -242,7 +242,7 @@ impl<'t, V> Writer<'t, V> {
         self.retired += 1;
         self.grace = Some(grace);
         if pending.is_multiple_of(LAZY) {
-            self.progress |= self.core.drive();
+            self.progress |= self.core.drive_lazily();
         }
         Ok(grace)
     }
@@ -267,7 +267,6 @@ impl<'t, V> Writer<'t, V> {
                 slot.place.fetch_or(MARK, Ordering::SeqCst);
                 self.unlink_marked(bucket);
             } else {
-                bucket.clear_tag(place & LINK_MASK);
                 bucket.invalidate(place & LINK_MASK);
             }
         }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! All peers of a row take turns in many short rounds, so that a disturbance hits all of them; what is printed
-//! is the median of the rounds. Takes about a minute; `--quick` half of that; `--alone` measures only
+//! is the median of the rounds. Takes about half a minute; `--quick` less; `--alone` measures only
 //! single readers.
 
 #![allow(

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::measure::{median, per_unit};
+use crate::measure::{median, per_unit, stay_on, thread_time};
 use crate::report::{Report, Section};
 use crate::tables::{
     BATCH, ByHandle, ByKey, Dash, Key, Papaya, Plain, SameHash, Scc, Slab, Table, WINDOW, key,
@@ -81,6 +81,8 @@ impl<T: Table> Turn for Subject<T> {
             let (stop, barrier) = (&stop, &barrier);
             let writer = writer.then(|| {
                 scope.spawn(move || {
+                    // With fewer processors than threads it shares the first reader's.
+                    stay_on(readers);
                     barrier.wait();
                     let begin = Instant::now();
                     let pairs = self.table.churn(3, WRITERS, &|| stop.load(Ordering::Relaxed));
@@ -90,6 +92,7 @@ impl<T: Table> Turn for Subject<T> {
             let readers: Vec<_> = (0..readers as u32)
                 .map(|cpu| {
                     scope.spawn(move || {
+                        stay_on(cpu as usize);
                         barrier.wait();
                         self.read(cpu)
                     })
@@ -103,9 +106,9 @@ impl<T: Table> Turn for Subject<T> {
     }
 
     fn write(&self) -> f64 {
-        let begin = Instant::now();
-        let pairs = self.table.churn(0, WRITERS, &|| begin.elapsed() > TURN);
-        begin.elapsed().as_nanos() as f64 / pairs as f64
+        let (wall, begin) = (Instant::now(), thread_time());
+        let pairs = self.table.churn(0, WRITERS, &|| wall.elapsed() > TURN);
+        (thread_time() - begin).as_nanos() as f64 / pairs as f64
     }
 }
 
