@@ -189,8 +189,14 @@ impl Matches {
     /// The lanes whose byte in `tags` is `tag`, which is below 256.
     #[cfg(not(target_feature = "sse2"))]
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the high byte of a product")]
     fn of(tags: u64, tag: u64) -> Self {
+        Self::portable(tags, tag)
+    }
+
+    /// [`of`](Self::of) without vector registers.
+    #[cfg(any(test, not(target_feature = "sse2")))]
+    #[inline]
+    fn portable(tags: u64, tag: u64) -> Self {
         const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
         let difference = tags ^ tag.wrapping_mul(0x0101_0101_0101_0101);
         // The high bit of each byte that is 0, exactly: no carry leaves a byte. Then the eight bits, gathered.
@@ -275,6 +281,23 @@ mod tests {
             assert!(buckets.is_power_of_two());
             assert!(slots <= 8 * lanes_per_slot * buckets, "{slots}: {buckets}");
             assert!(slots < 4 || buckets * 32 <= (slots + 3) * 8, "{slots}: {buckets}");
+        }
+    }
+
+    #[test]
+    fn without_vector_registers_the_same_lanes_match() {
+        let mut tags = 0x0100_ff80_7f01_0081_u64;
+        for step in 0..100_000u64 {
+            tags = tags.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(step);
+            for tag in [0, 1, 0x80, 0xff, tags & 0xff, tags >> 56, step & 0xff] {
+                let expected: Vec<_> = (0..LANES).filter(|lane| tags >> (8 * lane) & 0xff == tag).collect();
+                assert_eq!(Matches::of(tags, tag).all().collect::<Vec<_>>(), expected);
+                assert_eq!(
+                    Matches::portable(tags, tag).all().collect::<Vec<_>>(),
+                    expected,
+                    "{tag:#x} {tags:#x}"
+                );
+            }
         }
     }
 
