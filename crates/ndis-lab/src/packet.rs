@@ -3,112 +3,23 @@
 //! Layouts are those of NDIS 6.30 on x64: a list has 336 bytes, a buffer 176, an MDL header 48 and
 //! eight bytes per page behind it. What is freed is poisoned and kept from reuse for a while.
 
-use std::alloc::{self, Layout};
 use std::collections::VecDeque;
-use std::ptr::NonNull;
 
-use ndis_sys::{
-    MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_SOURCE_IS_NONPAGED_POOL, NDIS_HANDLE, NET_BUFFER,
-    NET_BUFFER_LIST, NET_BUFFER_LIST_CONTEXT, PVOID,
-};
+use ndis_sys::{MDL, NDIS_HANDLE, NET_BUFFER, NET_BUFFER_LIST, NET_BUFFER_LIST_CONTEXT};
 use parking_lot::Mutex;
 
 use crate::adapter::AdapterId;
-use crate::bytes::first_other;
-use crate::machine::guard::{Guarded, What};
 use crate::machine::{AddressMap, HandleKind, Machine, Origin};
 use crate::rules;
 
-const PAGE: usize = 4096;
-const FREED: u8 = 0xdd;
+mod mdl;
+mod memory;
+
+pub(crate) use mdl::{gather, locate, mdl_bytes, write_mdl};
+pub(crate) use memory::Memory;
+
 /// How many freed structures of each kind are kept from reuse.
 const QUARANTINE: usize = 512;
-
-/// Zeroed memory of the lab, 16-byte aligned, that a driver is given.
-pub(crate) struct Memory {
-    start: NonNull<u8>,
-    layout: Layout,
-    /// The pages that hold it, if it has some of its own.
-    pages: Option<Guarded>,
-}
-
-// SAFETY: the memory belongs to its record alone; addresses are not tied to a thread.
-unsafe impl Send for Memory {}
-// SAFETY: the record is only shared for its address.
-unsafe impl Sync for Memory {}
-
-impl Memory {
-    pub(crate) fn zeroed(size: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(size.max(16), 16).ok()?;
-        // SAFETY: the layout's size is not zero.
-        let start = NonNull::new(unsafe { alloc::alloc_zeroed(layout) })?;
-        Some(Self { start, layout, pages: None })
-    }
-
-    /// As [`Memory::zeroed`], with pages of its own on a machine that guards them; `what` names it.
-    pub(crate) fn guarded(machine: &Machine, size: usize, what: &'static str) -> Option<Self> {
-        let pages = if machine.options.guard { Guarded::new(size) } else { None };
-        let Some(pages) = pages else { return Self::zeroed(size) };
-        let layout = Layout::from_size_align(size.max(16), 16).ok()?;
-        let address = pages.start() + pages.bytes() - layout.size().next_multiple_of(16);
-        pages.name(What::Structure(what, address, size));
-        Some(Self { start: NonNull::new(address as *mut u8)?, layout, pages: Some(pages) })
-    }
-
-    /// Keeps everyone from touching it for now, if it has pages of its own.
-    pub(crate) fn close(&self, rule: &'static rules::Rule) {
-        if let Some(pages) = &self.pages {
-            pages.close(rule);
-        }
-    }
-
-    /// Undoes [`Memory::close`].
-    pub(crate) fn open(&self) {
-        if let Some(pages) = &self.pages {
-            pages.open();
-        }
-    }
-
-    pub(crate) fn address(&self) -> usize {
-        self.start.as_ptr() as usize
-    }
-
-    pub(crate) fn at<T>(&self, offset: usize) -> *mut T {
-        debug_assert!(offset + size_of::<T>() <= self.layout.size());
-        // SAFETY: offsets are computed by this module, within the size it asked for.
-        unsafe { self.start.as_ptr().add(offset).cast() }
-    }
-
-    /// Nobody has any business with it from now on; a touch breaks `rule`.
-    pub(crate) fn poison(&self, rule: &'static rules::Rule) {
-        if let Some(pages) = &self.pages {
-            pages.retire(rule);
-            return;
-        }
-        // SAFETY: the whole of the allocation, which nobody reads any more.
-        unsafe { std::ptr::write_bytes(self.start.as_ptr(), FREED, self.layout.size()) };
-    }
-
-    pub(crate) fn intact(&self) -> bool {
-        if self.pages.is_some() {
-            // A touch would have trapped.
-            return true;
-        }
-        // SAFETY: the allocation is initialised: zeroed when made, poisoned when freed.
-        let bytes = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) };
-        first_other(bytes, FREED).is_none()
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if self.pages.is_some() {
-            return;
-        }
-        // SAFETY: allocated with this layout in `zeroed`, freed once, here.
-        unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) };
-    }
-}
 
 /// What a pool was created with.
 #[derive(Debug, Clone, Copy)]
@@ -179,77 +90,6 @@ pub(crate) struct PacketCensus {
     pub(crate) lists: Vec<(usize, Origin)>,
     pub(crate) buffers: Vec<(usize, Origin)>,
     pub(crate) mdls: Vec<(usize, Origin)>,
-}
-
-/// Fills a fresh MDL header. `mapped`: the MDL describes non-paged pool.
-///
-/// # Safety
-/// `mdl` is writable for a whole MDL.
-pub(crate) unsafe fn write_mdl(mdl: *mut MDL, address: usize, length: u32, mapped: bool) {
-    let offset = address % PAGE;
-    let pages = (offset + length as usize).div_ceil(PAGE);
-    let size = size_of::<MDL>() + pages * size_of::<usize>();
-    // SAFETY: the caller vouches for the memory.
-    unsafe {
-        mdl.write(MDL {
-            Next: std::ptr::null_mut(),
-            Size: i16::try_from(size).unwrap_or(i16::MAX),
-            MdlFlags: if mapped { MDL_SOURCE_IS_NONPAGED_POOL } else { 0 },
-            Process: std::ptr::null_mut(),
-            MappedSystemVa: if mapped { address as PVOID } else { std::ptr::null_mut() },
-            StartVa: (address - offset) as PVOID,
-            ByteCount: length,
-            ByteOffset: u32::try_from(offset).unwrap_or(0),
-        });
-    }
-}
-
-/// Bytes of an MDL that describes `length` bytes at `address`, with its page numbers.
-pub(crate) fn mdl_bytes(address: usize, length: u32) -> usize {
-    size_of::<MDL>() + (address % PAGE + length as usize).div_ceil(PAGE) * size_of::<usize>()
-}
-
-/// Finds the MDL that holds byte `offset` of a chain: (MDL, offset in it).
-///
-/// # Safety
-/// `chain` is a chain of MDLs that end with a null `Next`.
-pub(crate) unsafe fn locate(chain: *mut MDL, offset: u32) -> Option<(*mut MDL, u32)> {
-    let (mut mdl, mut left) = (chain, offset);
-    while !mdl.is_null() {
-        // SAFETY: the caller vouches for the chain.
-        let (count, next) = unsafe { ((*mdl).ByteCount, (*mdl).Next) };
-        if left < count || (left == count && next.is_null()) {
-            return Some((mdl, left));
-        }
-        left -= count;
-        mdl = next;
-    }
-    (offset == 0).then_some((chain, 0))
-}
-
-/// Copies a frame out of its MDL chain; `None` when the chain is shorter than the frame says.
-///
-/// # Safety
-/// `buffer` and its MDLs are valid, and the MDLs are mapped.
-pub(crate) unsafe fn gather(buffer: *const NET_BUFFER) -> Option<Vec<u8>> {
-    // SAFETY: the caller vouches for the structures.
-    unsafe {
-        let (mut mdl, mut offset) = ((*buffer).CurrentMdl, (*buffer).CurrentMdlOffset as usize);
-        let mut left = (*buffer).DataLength as usize;
-        let mut frame = Vec::with_capacity(left);
-        while left > 0 {
-            if mdl.is_null() {
-                return None;
-            }
-            let count = ((*mdl).ByteCount as usize).checked_sub(offset)?.min(left);
-            let bytes = (*mdl).MappedSystemVa.cast::<u8>().add(offset);
-            frame.extend_from_slice(std::slice::from_raw_parts(bytes, count));
-            left -= count;
-            offset = 0;
-            mdl = (*mdl).Next;
-        }
-        Some(frame)
-    }
 }
 
 impl Packets {
@@ -556,115 +396,5 @@ impl Machine {
         drop(tables);
         self.check_retired(retired);
         self.free_attached(record.data);
-    }
-
-    /// Allocates an MDL; `mapped`: over non-paged memory, as NdisAllocateMdl does.
-    pub(crate) fn allocate_mdl(
-        &self,
-        address: usize,
-        length: u32,
-        by: &'static str,
-        mapped: bool,
-    ) -> *mut MDL {
-        if by != "NDIS" && self.fault(size_of::<MDL>(), 0) {
-            return std::ptr::null_mut();
-        }
-        if mapped {
-            self.check_range(address, length as usize);
-        }
-        let Some(memory) = Memory::guarded(self, mdl_bytes(address, length), "MDL") else {
-            return std::ptr::null_mut();
-        };
-        let mdl: *mut MDL = memory.at(0);
-        // SAFETY: the memory holds an MDL.
-        unsafe { write_mdl(mdl, address, length, mapped) };
-        let record = MdlRecord { memory, address, by, origin: Origin::here() };
-        self.packets.0.lock().mdls.insert(mdl as usize, record);
-        mdl
-    }
-
-    /// Reports bytes that lie partly or wholly in freed pool memory, or run over the end of a block.
-    pub(crate) fn check_range(&self, address: usize, length: usize) {
-        if length == 0 {
-            return;
-        }
-        if let Some((block, live)) = self.pool.find(address) {
-            if !live {
-                self.violate(rules::MDL_MEMORY, format!("{address:#x} was freed: {block}"));
-            } else if address + length > block.address + block.size {
-                self.violate(
-                    rules::MDL_MEMORY,
-                    format!("{length} bytes at {address:#x} run over the end of {block}"),
-                );
-            } else if block.kind == crate::machine::pool::PoolKind::Paged {
-                self.violate(rules::MDL_MEMORY, format!("{address:#x} is paged: {block}"));
-            }
-        }
-    }
-
-    pub(crate) fn free_mdl(&self, mdl: *mut MDL, by: &'static str) {
-        let mut tables = self.packets.0.lock();
-        let Some(record) = tables.mdls.remove(&(mdl as usize)) else {
-            drop(tables);
-            self.violate(rules::NBL_DOUBLE_FREE, format!("MDL {mdl:p} was not allocated, or freed before"));
-            return;
-        };
-        let wrong = (record.by != by).then_some(record.by);
-        let retired = retire(&mut tables, record.memory, "MDL");
-        drop(tables);
-        if let Some(made) = wrong {
-            self.violate(rules::NBL_DOUBLE_FREE, format!("MDL {mdl:p} comes from {made}"));
-        }
-        self.check_retired(retired);
-    }
-
-    /// `MmBuildMdlForNonPagedPool`.
-    pub(crate) fn build_mdl(&self, mdl: *mut MDL) {
-        let address = self.packets.0.lock().mdls.get(&(mdl as usize)).map(|record| record.address);
-        let Some(address) = address else {
-            self.violate(rules::NBL_UNKNOWN, format!("MDL {mdl:p} was not allocated"));
-            return;
-        };
-        // SAFETY: the MDL is in the table, so it is live memory of ours; the driver owns it now.
-        unsafe {
-            (*mdl).MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
-            (*mdl).MappedSystemVa = address as PVOID;
-            self.check_range(address, (*mdl).ByteCount as usize);
-        }
-    }
-
-    /// `MmMapLockedPagesSpecifyCache`: gives locked pages a system address; null if it is refused.
-    pub(crate) fn map_mdl(&self, mdl: *mut MDL) -> PVOID {
-        // SAFETY: the driver vouches that this is an MDL that it may use.
-        let (flags, mapped) = unsafe { ((*mdl).MdlFlags, (*mdl).MappedSystemVa) };
-        if flags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) != 0 {
-            self.violate(
-                rules::PARAMETER,
-                format!("MDL {mdl:p} is mapped already: MmGetSystemAddressForMdlSafe gives its address"),
-            );
-            return mapped;
-        }
-        if flags & MDL_PAGES_LOCKED == 0 {
-            self.violate(rules::PARAMETER, format!("the pages of MDL {mdl:p} are not locked"));
-        }
-        if self.fault(0, 0) {
-            return std::ptr::null_mut();
-        }
-        let known = self.packets.0.lock().mdls.get(&(mdl as usize)).map(|record| record.address);
-        let Some(address) = known.or_else(|| self.sender_mdl(mdl as usize)) else {
-            self.violate(rules::NBL_UNKNOWN, format!("MDL {mdl:p} is none that lives"));
-            return std::ptr::null_mut();
-        };
-        // SAFETY: as above.
-        unsafe {
-            (*mdl).MappedSystemVa = address as PVOID;
-            (*mdl).MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA;
-        }
-        address as PVOID
-    }
-
-    /// The data of an MDL that a send of the lab owns.
-    fn sender_mdl(&self, mdl: usize) -> Option<usize> {
-        self.adapters.read().values().find_map(|adapter| adapter.sends.mdl_data(mdl))
     }
 }

@@ -1,4 +1,4 @@
-//! Sends: NET_BUFFER_LISTs built as a transport builds them, and their way through the driver.
+//! Sends: what a transport hands over, and its way through the driver.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,27 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ndis_sys::{
-    MDL, MDL_PAGES_LOCKED, MaxNetBufferListInfo, NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL,
-    NDIS_SEND_COMPLETE_FLAGS_SINGLE_QUEUE, NDIS_SEND_COMPLETE_FLAGS_SWITCH_SINGLE_SOURCE,
-    NDIS_SEND_FLAGS_DISPATCH_LEVEL, NET_BUFFER, NET_BUFFER_LIST, NetBufferListCancelId, PVOID,
-    TcpLargeSendNetBufferListInfo,
+    MaxNetBufferListInfo, NDIS_SEND_FLAGS_DISPATCH_LEVEL, NET_BUFFER_LIST, NetBufferListCancelId,
 };
 use parking_lot::Mutex;
 
-use super::{Adapter, AdapterCore, AdapterId, State};
-use crate::bytes::first_difference;
+use super::{Adapter, State};
 use crate::error::LabError;
 use crate::machine::thread::handler;
-use crate::machine::{AddressMap, DISPATCH, Machine, PASSIVE, thread};
-use crate::packet::{self, Memory};
+use crate::machine::{AddressMap, DISPATCH, PASSIVE, thread};
 use crate::rules;
+
+mod build;
+mod complete;
+
+use build::{Built, Snapshot, build};
 
 /// Out-of-band slots of a NET_BUFFER_LIST of NDIS 6.30.
 pub const OOB_SLOTS: usize = MaxNetBufferListInfo as usize;
-/// What the unused bytes around a frame hold.
-const FILL: u8 = 0xa5;
-/// How many completed lists are kept, so that a second completion is recognised.
-const KEPT: usize = 1024;
 
 /// One frame of a NET_BUFFER_LIST, and how it lies in memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -147,77 +143,12 @@ impl SendOutcome {
     }
 }
 
-/// The memory of one NET_BUFFER_LIST and all that hangs off it.
-struct Built {
-    list: Memory,
-    /// (buffer, MDLs, data, original bytes of the data)
-    frames: Vec<BuiltFrame>,
-    large_send: bool,
-}
-
-struct BuiltFrame {
-    buffer: Memory,
-    mdls: Vec<(Memory, usize)>,
-    data: Memory,
-    start: usize,
-    original: Vec<u8>,
-}
-
 /// A list that the driver has.
 struct Record {
     built: Built,
     before: Snapshot,
     batch: Arc<Batch>,
     index: usize,
-}
-
-/// What must be the same at completion.
-#[derive(PartialEq, Eq, Clone)]
-struct Snapshot {
-    list: (usize, usize, usize, usize, usize, u32, i32),
-    oob: [usize; OOB_SLOTS],
-    buffers: Vec<(usize, usize, u32, u32, usize, u32)>,
-    mdls: Vec<(usize, i16, usize, u32, u32)>,
-}
-
-impl Snapshot {
-    /// # Safety
-    /// The lists, buffers and MDLs of `built` are initialised.
-    unsafe fn take(built: &Built) -> Self {
-        let list = built.list.at::<NET_BUFFER_LIST>(0);
-        // SAFETY: the caller vouches for them; each is memory of `built`.
-        unsafe {
-            let buffers = built.frames.iter().map(|frame| {
-                let b = frame.buffer.at::<NET_BUFFER>(0);
-                (
-                    (*b).Next as usize,
-                    (*b).CurrentMdl as usize,
-                    (*b).CurrentMdlOffset,
-                    (*b).DataLength,
-                    (*b).MdlChain as usize,
-                    (*b).DataOffset,
-                )
-            });
-            let mdls = built.frames.iter().flat_map(|frame| &frame.mdls).map(|(memory, _)| {
-                let m = memory.at::<MDL>(0);
-                ((*m).Next as usize, (*m).Size, (*m).StartVa as usize, (*m).ByteCount, (*m).ByteOffset)
-            });
-            Self {
-                list: (
-                    (*list).FirstNetBuffer as usize,
-                    (*list).Context as usize,
-                    (*list).ParentNetBufferList as usize,
-                    (*list).NdisPoolHandle as usize,
-                    (*list).SourceHandle as usize,
-                    (*list).NblFlags,
-                    (*list).ChildRefCount,
-                ),
-                oob: (*list).NetBufferListInfo.map(|slot| slot as usize),
-                buffers: buffers.collect(),
-                mdls: mdls.collect(),
-            }
-        }
-    }
 }
 
 /// The outcomes of one call of the send handler.
@@ -290,92 +221,6 @@ impl std::fmt::Debug for Sent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sent").field("outcomes", &*self.batch.outcomes.lock()).finish_non_exhaustive()
     }
-}
-
-fn memory(machine: &Machine, size: usize, what: &'static str) -> Result<Memory, LabError> {
-    Memory::guarded(machine, size, what).ok_or(LabError::Invalid("the host has no memory left"))
-}
-
-fn build(machine: &Machine, nbl: &SendNbl, source: usize) -> Result<Built, LabError> {
-    let list = memory(machine, size_of::<NET_BUFFER_LIST>(), "NET_BUFFER_LIST to send")?;
-    let mut frames = Vec::with_capacity(nbl.frames.len());
-    for frame in &nbl.frames {
-        frames.push(build_frame(machine, frame)?);
-    }
-    let raw = list.at::<NET_BUFFER_LIST>(0);
-    // SAFETY: zeroed memory of the right sizes, not shared with anyone yet.
-    unsafe {
-        (*raw).SourceHandle = source as PVOID;
-        (*raw).NdisPoolHandle = source as PVOID;
-        (*raw).NblFlags = nbl.nbl_flags;
-        (*raw).NetBufferListInfo = nbl.oob.map(|slot| slot as PVOID);
-        let mut next = std::ptr::null_mut();
-        for frame in frames.iter().rev() {
-            let buffer = frame.buffer.at::<NET_BUFFER>(0);
-            (*buffer).Next = next;
-            (*buffer).NdisPoolHandle = source as PVOID;
-            next = buffer;
-        }
-        (*raw).FirstNetBuffer = next;
-    }
-    Ok(Built { list, frames, large_send: nbl.oob[TcpLargeSendNetBufferListInfo as usize] != 0 })
-}
-
-fn build_frame(machine: &Machine, frame: &SendFrame) -> Result<BuiltFrame, LabError> {
-    let total = frame.data_offset + frame.bytes.len() + frame.tail;
-    let misalign = frame.misalign % 16;
-    let data = memory(machine, total + misalign, "data to send")?;
-    let start = data.address() + misalign;
-    let mut original = vec![FILL; total];
-    original[frame.data_offset..frame.data_offset + frame.bytes.len()].copy_from_slice(&frame.bytes);
-    // SAFETY: `total` bytes from `start` lie in the data's memory.
-    unsafe { std::ptr::copy_nonoverlapping(original.as_ptr(), start as *mut u8, total) };
-    let mut lengths = Vec::with_capacity(frame.split.len() + 1);
-    let mut left = total;
-    for length in &frame.split {
-        let length = (*length).min(left);
-        lengths.push(length);
-        left -= length;
-    }
-    if left > 0 || lengths.is_empty() {
-        lengths.push(left);
-    }
-    let mut mdls = Vec::with_capacity(lengths.len());
-    let mut address = start;
-    for length in lengths {
-        let bytes = u32::try_from(length).map_err(|_| LabError::Invalid("the frame is too long"))?;
-        let mdl = memory(machine, packet::mdl_bytes(address, bytes), "MDL to send")?;
-        // SAFETY: the memory holds an MDL with its pages.
-        unsafe {
-            packet::write_mdl(mdl.at(0), address, bytes, !frame.unmapped);
-            let raw = mdl.at::<MDL>(0);
-            if frame.unmapped {
-                // Locked user pages, say: StartVa means nothing in this address space.
-                (*raw).MdlFlags = MDL_PAGES_LOCKED;
-                (*raw).StartVa = (0x00cd_0000_0000_0000 | (address & !0xfff)) as PVOID;
-            }
-        }
-        mdls.push((mdl, address));
-        address += length;
-    }
-    let buffer = memory(machine, size_of::<NET_BUFFER>(), "NET_BUFFER to send")?;
-    let raw = buffer.at::<NET_BUFFER>(0);
-    let number = |value: usize| u32::try_from(value).map_err(|_| LabError::Invalid("the frame is too long"));
-    // SAFETY: zeroed memory of the right sizes, not shared with anyone yet.
-    unsafe {
-        for pair in mdls.windows(2) {
-            (*pair[0].0.at::<MDL>(0)).Next = pair[1].0.at(0);
-        }
-        let chain = mdls[0].0.at::<MDL>(0);
-        let offset = number(frame.data_offset)?;
-        let (current, within) = packet::locate(chain, offset).unwrap_or((chain, 0));
-        (*raw).MdlChain = chain;
-        (*raw).DataOffset = offset;
-        (*raw).CurrentMdl = current;
-        (*raw).CurrentMdlOffset = within;
-        (*raw).DataLength = number(frame.bytes.len())?;
-    }
-    Ok(BuiltFrame { buffer, mdls, data, start, original })
 }
 
 impl Adapter {
@@ -482,184 +327,5 @@ impl Adapter {
         // SAFETY: the registered handler with its two arguments.
         unsafe { self.call(self.core.entry(handler::CANCEL_SEND, PASSIVE), cancel, args) }?;
         Ok(())
-    }
-}
-
-/// What a send may be completed with `[nf-ndis-ndismsendnetbufferlistscomplete]`.
-fn is_send_status(status: i32) -> bool {
-    [
-        ndis_sys::NDIS_STATUS_SUCCESS,
-        ndis_sys::NDIS_STATUS_INVALID_LENGTH,
-        ndis_sys::NDIS_STATUS_RESOURCES,
-        ndis_sys::NDIS_STATUS_PAUSED,
-        ndis_sys::NDIS_STATUS_SEND_ABORTED,
-        ndis_sys::NDIS_STATUS_RESET_IN_PROGRESS,
-        ndis_sys::NDIS_STATUS_LOW_POWER_STATE,
-        ndis_sys::NDIS_STATUS_NOT_ACCEPTED,
-        ndis_sys::NDIS_STATUS_FAILURE,
-    ]
-    .contains(&status)
-}
-
-/// Keeps a completed list for a while, poisoned.
-fn retire_send(machine: &Machine, adapter: &AdapterCore, built: Built) {
-    let mut mdls = adapter.sends.mdls.lock();
-    for (mdl, _) in built.frames.iter().flat_map(|frame| &frame.mdls) {
-        mdls.remove(&mdl.address());
-    }
-    drop(mdls);
-    // From here on the driver has no business with it.
-    built.list.poison(rules::SEND_TOUCHED);
-    for frame in &built.frames {
-        frame.buffer.poison(rules::SEND_TOUCHED);
-        frame.data.poison(rules::SEND_TOUCHED);
-        frame.mdls.iter().for_each(|(mdl, _)| mdl.poison(rules::SEND_TOUCHED));
-    }
-    let mut kept = adapter.sends.kept.lock();
-    kept.push_back(built);
-    let old = if kept.len() > KEPT { kept.pop_front() } else { None };
-    drop(kept);
-    check_retired(machine, adapter, old);
-}
-
-/// Looks whether completed lists were written.
-fn check_retired(machine: &Machine, adapter: &AdapterCore, old: impl IntoIterator<Item = Built>) {
-    for built in old {
-        let frames = built.frames.iter().flat_map(|frame| {
-            let mdls = frame.mdls.iter().map(|(mdl, _)| ("MDL", mdl));
-            mdls.chain([("NET_BUFFER", &frame.buffer), ("data", &frame.data)])
-        });
-        let touched = frames.chain([("NET_BUFFER_LIST", &built.list)]).find(|(_, memory)| !memory.intact());
-        if let Some((what, memory)) = touched {
-            let text = format!("the {what} at {:#x} was written after its completion", memory.address());
-            machine.violate_for(adapter, rules::SEND_TOUCHED, text);
-        }
-    }
-}
-
-impl AdapterCore {
-    /// Looks at all completed lists that are kept.
-    pub(crate) fn sweep_sends(&self, machine: &Machine) {
-        let old = std::mem::take(&mut *self.sends.kept.lock());
-        check_retired(machine, self, old);
-    }
-}
-
-impl Machine {
-    /// `NdisMSendNetBufferListsComplete`.
-    ///
-    /// # Safety
-    /// `chain` is a chain of NET_BUFFER_LISTs that ends with NULL.
-    pub(crate) unsafe fn complete_sends(
-        &self,
-        adapter: &AdapterCore,
-        chain: *mut NET_BUFFER_LIST,
-        flags: u32,
-    ) {
-        let known = NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL
-            | NDIS_SEND_COMPLETE_FLAGS_SINGLE_QUEUE
-            | NDIS_SEND_COMPLETE_FLAGS_SWITCH_SINGLE_SOURCE;
-        if flags & !known != 0 {
-            self.violate_for(adapter, rules::SEND_FLAGS, format!("SendCompleteFlags {flags:#x}"));
-        }
-        if flags & NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL != 0 && thread::irql() < DISPATCH {
-            self.violate_for(
-                adapter,
-                rules::IRQL_FLAG,
-                "NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL below DISPATCH_LEVEL",
-            );
-        }
-        self.check_no_lock("sends are completed");
-        if chain.is_null() {
-            self.violate_for(adapter, rules::SEND_UNKNOWN, "the chain is empty");
-        }
-        let mut list = chain;
-        while !list.is_null() {
-            let record = adapter.sends.records.lock().remove(&(list as usize));
-            let Some(record) = record else {
-                self.unknown_send(adapter, list as usize);
-                // What is not ours cannot be followed.
-                break;
-            };
-            // SAFETY: the list is in the table, so it is memory of ours that lives.
-            let (next, status) = unsafe { ((*list).Next, (*list).Status) };
-            self.check_sent(adapter, &record, status);
-            // SAFETY: as above.
-            let oob = unsafe { (*list).NetBufferListInfo.map(|slot| slot as usize) };
-            if let Some(outcome) = record.batch.outcomes.lock().get_mut(record.index) {
-                *outcome = Some(SendOutcome { status, oob });
-            }
-            retire_send(self, adapter, record.built);
-            list = next;
-        }
-        self.notify();
-    }
-
-    fn unknown_send(&self, adapter: &AdapterCore, list: usize) {
-        let twice = adapter.sends.kept.lock().iter().any(|built| built.list.address() == list);
-        if twice {
-            self.violate_for(
-                adapter,
-                rules::SEND_COMPLETED_TWICE,
-                format!("NET_BUFFER_LIST {list:#x} was completed before"),
-            );
-            return;
-        }
-        let others: Vec<AdapterId> = {
-            let adapters = self.adapters.read();
-            adapters.values().filter(|a| a.sends.records.lock().contains_key(&list)).map(|a| a.id).collect()
-        };
-        let whose = others.first().map_or("nobody's send".to_owned(), |id| format!("a send of {id}"));
-        self.violate_for(adapter, rules::SEND_UNKNOWN, format!("NET_BUFFER_LIST {list:#x} is {whose}"));
-    }
-
-    fn check_sent(&self, adapter: &AdapterCore, record: &Record, status: i32) {
-        if !is_send_status(status) {
-            self.violate_for(adapter, rules::SEND_STATUS, format!("status {:#010x}", status.cast_unsigned()));
-        }
-        // A send that came to an adapter that knew it was paused is refused. One whose handler call
-        // crosses a pause or a restart may end either way: NDIS itself cannot tell which came first.
-        let batch = &record.batch;
-        let paused = (batch.stretch % 2 == 1 && batch.stretch == adapter.stretch())
-            // Acquire: pairs with the store after the handler's return.
-            || batch.refused.load(Ordering::Acquire);
-        let gone = adapter.removed.load(Ordering::Acquire)
-            || adapter.low_power.load(Ordering::Acquire)
-            || adapter.resetting.load(Ordering::Acquire);
-        if paused && !gone && status != ndis_sys::NDIS_STATUS_PAUSED {
-            let text = format!("status {:#010x}; the adapter was paused", status.cast_unsigned());
-            self.violate_for(adapter, rules::SEND_NOT_PAUSED, text);
-        }
-        // SAFETY: the record holds the memory, initialised when it was built.
-        let now = unsafe { Snapshot::take(&record.built) };
-        let before = &record.before;
-        if (&now.list, &now.buffers, &now.mdls) != (&before.list, &before.buffers, &before.mdls) {
-            let what = if now.list != before.list {
-                "the NET_BUFFER_LIST"
-            } else if now.buffers != before.buffers {
-                "a NET_BUFFER"
-            } else {
-                "an MDL"
-            };
-            self.violate_for(adapter, rules::SEND_CHAIN_CHANGED, format!("{what} is not as it was given"));
-        }
-        let slots = (0..OOB_SLOTS).filter(|slot| now.oob[*slot] != before.oob[*slot]);
-        for slot in
-            slots.filter(|slot| !(record.built.large_send && *slot == TcpLargeSendNetBufferListInfo as usize))
-        {
-            let text = format!("slot {slot} was {:#x} and is {:#x}", before.oob[slot], now.oob[slot]);
-            self.violate_for(adapter, rules::SEND_OOB_CHANGED, text);
-        }
-        for frame in &record.built.frames {
-            // SAFETY: the data is memory of the record, initialised when it was built.
-            let data = unsafe { std::slice::from_raw_parts(frame.start as *const u8, frame.original.len()) };
-            if let Some(at) = first_difference(data, &frame.original) {
-                self.violate_for(
-                    adapter,
-                    rules::SEND_PAYLOAD_CHANGED,
-                    format!("byte {at} of {} was written", data.len()),
-                );
-            }
-        }
     }
 }

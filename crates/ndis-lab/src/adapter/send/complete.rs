@@ -1,0 +1,197 @@
+//! NdisMSendNetBufferListsComplete: what comes back, against what was given.
+
+use std::sync::atomic::Ordering;
+
+use ndis_sys::{
+    NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL, NDIS_SEND_COMPLETE_FLAGS_SINGLE_QUEUE,
+    NDIS_SEND_COMPLETE_FLAGS_SWITCH_SINGLE_SOURCE, NET_BUFFER_LIST, TcpLargeSendNetBufferListInfo,
+};
+
+use super::super::{AdapterCore, AdapterId};
+use super::build::{Built, Snapshot};
+use super::{OOB_SLOTS, Record, SendOutcome};
+use crate::bytes::first_difference;
+use crate::machine::{DISPATCH, Machine, thread};
+use crate::rules;
+
+/// How many completed lists are kept, so that a second completion is recognised.
+const KEPT: usize = 1024;
+
+/// What a send may be completed with `[nf-ndis-ndismsendnetbufferlistscomplete]`.
+fn is_send_status(status: i32) -> bool {
+    [
+        ndis_sys::NDIS_STATUS_SUCCESS,
+        ndis_sys::NDIS_STATUS_INVALID_LENGTH,
+        ndis_sys::NDIS_STATUS_RESOURCES,
+        ndis_sys::NDIS_STATUS_PAUSED,
+        ndis_sys::NDIS_STATUS_SEND_ABORTED,
+        ndis_sys::NDIS_STATUS_RESET_IN_PROGRESS,
+        ndis_sys::NDIS_STATUS_LOW_POWER_STATE,
+        ndis_sys::NDIS_STATUS_NOT_ACCEPTED,
+        ndis_sys::NDIS_STATUS_FAILURE,
+    ]
+    .contains(&status)
+}
+
+/// Keeps a completed list for a while, poisoned.
+fn retire_send(machine: &Machine, adapter: &AdapterCore, built: Built) {
+    let mut mdls = adapter.sends.mdls.lock();
+    for (mdl, _) in built.frames.iter().flat_map(|frame| &frame.mdls) {
+        mdls.remove(&mdl.address());
+    }
+    drop(mdls);
+    // From here on the driver has no business with it.
+    built.list.poison(rules::SEND_TOUCHED);
+    for frame in &built.frames {
+        frame.buffer.poison(rules::SEND_TOUCHED);
+        frame.data.poison(rules::SEND_TOUCHED);
+        frame.mdls.iter().for_each(|(mdl, _)| mdl.poison(rules::SEND_TOUCHED));
+    }
+    let mut kept = adapter.sends.kept.lock();
+    kept.push_back(built);
+    let old = if kept.len() > KEPT { kept.pop_front() } else { None };
+    drop(kept);
+    check_retired(machine, adapter, old);
+}
+
+/// Looks whether completed lists were written.
+fn check_retired(machine: &Machine, adapter: &AdapterCore, old: impl IntoIterator<Item = Built>) {
+    for built in old {
+        let frames = built.frames.iter().flat_map(|frame| {
+            let mdls = frame.mdls.iter().map(|(mdl, _)| ("MDL", mdl));
+            mdls.chain([("NET_BUFFER", &frame.buffer), ("data", &frame.data)])
+        });
+        let touched = frames.chain([("NET_BUFFER_LIST", &built.list)]).find(|(_, memory)| !memory.intact());
+        if let Some((what, memory)) = touched {
+            let text = format!("the {what} at {:#x} was written after its completion", memory.address());
+            machine.violate_for(adapter, rules::SEND_TOUCHED, text);
+        }
+    }
+}
+
+impl AdapterCore {
+    /// Looks at all completed lists that are kept.
+    pub(crate) fn sweep_sends(&self, machine: &Machine) {
+        let old = std::mem::take(&mut *self.sends.kept.lock());
+        check_retired(machine, self, old);
+    }
+}
+
+impl Machine {
+    /// `NdisMSendNetBufferListsComplete`.
+    ///
+    /// # Safety
+    /// `chain` is a chain of NET_BUFFER_LISTs that ends with NULL.
+    pub(crate) unsafe fn complete_sends(
+        &self,
+        adapter: &AdapterCore,
+        chain: *mut NET_BUFFER_LIST,
+        flags: u32,
+    ) {
+        let known = NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL
+            | NDIS_SEND_COMPLETE_FLAGS_SINGLE_QUEUE
+            | NDIS_SEND_COMPLETE_FLAGS_SWITCH_SINGLE_SOURCE;
+        if flags & !known != 0 {
+            self.violate_for(adapter, rules::SEND_FLAGS, format!("SendCompleteFlags {flags:#x}"));
+        }
+        if flags & NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL != 0 && thread::irql() < DISPATCH {
+            self.violate_for(
+                adapter,
+                rules::IRQL_FLAG,
+                "NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL below DISPATCH_LEVEL",
+            );
+        }
+        self.check_no_lock("sends are completed");
+        if chain.is_null() {
+            self.violate_for(adapter, rules::SEND_UNKNOWN, "the chain is empty");
+        }
+        let mut list = chain;
+        while !list.is_null() {
+            let record = adapter.sends.records.lock().remove(&(list as usize));
+            let Some(record) = record else {
+                self.unknown_send(adapter, list as usize);
+                // What is not ours cannot be followed.
+                break;
+            };
+            // SAFETY: the list is in the table, so it is memory of ours that lives.
+            let (next, status) = unsafe { ((*list).Next, (*list).Status) };
+            self.check_sent(adapter, &record, status);
+            // SAFETY: as above.
+            let oob = unsafe { (*list).NetBufferListInfo.map(|slot| slot as usize) };
+            if let Some(outcome) = record.batch.outcomes.lock().get_mut(record.index) {
+                *outcome = Some(SendOutcome { status, oob });
+            }
+            retire_send(self, adapter, record.built);
+            list = next;
+        }
+        self.notify();
+    }
+
+    fn unknown_send(&self, adapter: &AdapterCore, list: usize) {
+        let twice = adapter.sends.kept.lock().iter().any(|built| built.list.address() == list);
+        if twice {
+            self.violate_for(
+                adapter,
+                rules::SEND_COMPLETED_TWICE,
+                format!("NET_BUFFER_LIST {list:#x} was completed before"),
+            );
+            return;
+        }
+        let others: Vec<AdapterId> = {
+            let adapters = self.adapters.read();
+            adapters.values().filter(|a| a.sends.records.lock().contains_key(&list)).map(|a| a.id).collect()
+        };
+        let whose = others.first().map_or("nobody's send".to_owned(), |id| format!("a send of {id}"));
+        self.violate_for(adapter, rules::SEND_UNKNOWN, format!("NET_BUFFER_LIST {list:#x} is {whose}"));
+    }
+
+    fn check_sent(&self, adapter: &AdapterCore, record: &Record, status: i32) {
+        if !is_send_status(status) {
+            self.violate_for(adapter, rules::SEND_STATUS, format!("status {:#010x}", status.cast_unsigned()));
+        }
+        // A send that came to an adapter that knew it was paused is refused. One whose handler call
+        // crosses a pause or a restart may end either way: NDIS itself cannot tell which came first.
+        let batch = &record.batch;
+        let paused = (batch.stretch % 2 == 1 && batch.stretch == adapter.stretch())
+            // Acquire: pairs with the store after the handler's return.
+            || batch.refused.load(Ordering::Acquire);
+        let gone = adapter.removed.load(Ordering::Acquire)
+            || adapter.low_power.load(Ordering::Acquire)
+            || adapter.resetting.load(Ordering::Acquire);
+        if paused && !gone && status != ndis_sys::NDIS_STATUS_PAUSED {
+            let text = format!("status {:#010x}; the adapter was paused", status.cast_unsigned());
+            self.violate_for(adapter, rules::SEND_NOT_PAUSED, text);
+        }
+        // SAFETY: the record holds the memory, initialised when it was built.
+        let now = unsafe { Snapshot::take(&record.built) };
+        let before = &record.before;
+        if (&now.list, &now.buffers, &now.mdls) != (&before.list, &before.buffers, &before.mdls) {
+            let what = if now.list != before.list {
+                "the NET_BUFFER_LIST"
+            } else if now.buffers != before.buffers {
+                "a NET_BUFFER"
+            } else {
+                "an MDL"
+            };
+            self.violate_for(adapter, rules::SEND_CHAIN_CHANGED, format!("{what} is not as it was given"));
+        }
+        let slots = (0..OOB_SLOTS).filter(|slot| now.oob[*slot] != before.oob[*slot]);
+        for slot in
+            slots.filter(|slot| !(record.built.large_send && *slot == TcpLargeSendNetBufferListInfo as usize))
+        {
+            let text = format!("slot {slot} was {:#x} and is {:#x}", before.oob[slot], now.oob[slot]);
+            self.violate_for(adapter, rules::SEND_OOB_CHANGED, text);
+        }
+        for frame in &record.built.frames {
+            // SAFETY: the data is memory of the record, initialised when it was built.
+            let data = unsafe { std::slice::from_raw_parts(frame.start as *const u8, frame.original.len()) };
+            if let Some(at) = first_difference(data, &frame.original) {
+                self.violate_for(
+                    adapter,
+                    rules::SEND_PAYLOAD_CHANGED,
+                    format!("byte {at} of {} was written", data.len()),
+                );
+            }
+        }
+    }
+}

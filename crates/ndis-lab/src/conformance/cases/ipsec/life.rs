@@ -1,0 +1,149 @@
+//! SAs through stress, sleep, reset, and IPsec switched off.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use ndis_sys::{OID_TCP_OFFLOAD_PARAMETERS, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX};
+
+use super::super::offload::{ipsec_field, with};
+use crate::adapter::Adapter;
+use crate::adapter::oid::Oid;
+use crate::adapter::receive::Received;
+use crate::adapter::send::SendOptions;
+use crate::conformance::context::Context;
+use crate::conformance::station::{self, SILENCE, succeed};
+use crate::conformance::{Need, Outcome, check, status_text};
+use crate::error::LabError;
+use crate::ipsec_v2::{self, DeleteSaList};
+use crate::transport::Direction;
+
+use super::{
+    CRYPTO_DONE, IP, SLOT_IPSEC, SPI, Secured, add, delete, monitor, offered, receive_on, slot, transport_sa,
+    udp,
+};
+
+pub(super) fn stress(context: &Context) -> Outcome {
+    const ROUNDS: u32 = 60;
+    let algorithm = offered(context)?[0];
+    let mut secured = Secured::new(context, algorithm)?;
+    let (a, b) = (secured.pair.a.clone(), secured.pair.b.clone());
+    let lists = (0..4).map(|length| secured.list(&udp(length * 90, 8)?)).collect::<Outcome<Vec<_>>>()?;
+    let stop = AtomicBool::new(false);
+    let patience = context.patience;
+    let (bad, processed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (wrong, right) = (bad.clone(), processed.clone());
+    let sink = move |_: &Adapter, frames: Vec<Received>| {
+        for received in &frames {
+            // Relaxed: counters that are read after all is quiet.
+            match slot(received, SLOT_IPSEC) {
+                CRYPTO_DONE => right.fetch_add(1, Ordering::Relaxed),
+                _ => wrong.fetch_add(1, Ordering::Relaxed),
+            };
+        }
+    };
+    b.set_receive_sink(Some(Arc::new(sink)));
+    let churn = |adapter: &Adapter, first: u32, direction: Direction| -> Result<(), LabError> {
+        for round in 0..ROUNDS {
+            let sa = transport_sa(algorithm, first + round).parameters(direction);
+            let mut request = Oid::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, sa.add_sa_ex()).direct();
+            request.at_dispatch = round % 2 == 0;
+            let outcome = adapter.oid(request)?;
+            let Some(handle) = ipsec_v2::handle_of_add_sa_ex(&outcome.buffer) else { continue };
+            let mut request = DeleteSaList::new(&[handle])?.request();
+            request.at_dispatch = round % 3 == 0;
+            adapter.oid(request)?;
+        }
+        Ok(())
+    };
+    let send = |options: SendOptions| -> Result<(), LabError> {
+        // Relaxed: only ends the loop.
+        while !stop.load(Ordering::Relaxed) {
+            a.send_with(&lists, options)?.wait(patience)?;
+        }
+        Ok(())
+    };
+    let results: Vec<Result<(), LabError>> = std::thread::scope(|scope| {
+        let senders = [scope.spawn(|| send(SendOptions::dispatch()))];
+        let changers = [
+            scope.spawn(|| churn(&a, 0x10_0000, Direction::Outbound)),
+            scope.spawn(|| churn(&a, 0x20_0000, Direction::Inbound)),
+            scope.spawn(|| churn(&b, 0x30_0000, Direction::Inbound)),
+            scope.spawn(|| churn(&b, 0x40_0000, Direction::Outbound)),
+        ];
+        let mut results: Vec<_> = changers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        stop.store(true, Ordering::Relaxed);
+        results.extend(senders.into_iter().map(std::thread::ScopedJoinHandle::join));
+        results.into_iter().map(|result| result.unwrap_or(Err(LabError::NotRegistered))).collect()
+    });
+    std::thread::sleep(SILENCE);
+    b.set_receive_sink(None);
+    results.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let (bad, processed) = (bad.load(Ordering::Relaxed), processed.load(Ordering::Relaxed));
+    // The same packets again and again: the sender may refuse to repeat an IV, so that some or most fail.
+    check!(
+        bad == 0,
+        "{bad} packets of an SA that was not touched came in unprocessed or damaged, {processed} came in well"
+    );
+    b.take_received();
+    secured.carry(&udp(70, 1)?)
+}
+
+pub(super) fn outlives_changes(context: &Context) -> Outcome {
+    let mut secured = Secured::new(context, offered(context)?[0])?;
+    let monitor = monitor(context)?;
+    secured.carry(&udp(80, 1)?)?;
+    let (a, b) = (secured.pair.a.clone(), secured.pair.b.clone());
+    for adapter in [&a, &b] {
+        adapter.pause()?;
+        adapter.restart()?;
+        secured.carry(&udp(81, 1)?)?;
+    }
+    let facts = context.facts()?;
+    if Need::NoPauseOnSuspend.lacking(facts).is_none() {
+        for adapter in [&a, &b] {
+            for state in [ndis_sys::NdisDeviceStateD3, ndis_sys::NdisDeviceStateD0] {
+                succeed(
+                    adapter,
+                    Oid::set_u32(ndis_sys::OID_PNP_SET_POWER, state.cast_unsigned()),
+                    "a power state",
+                )?;
+            }
+            secured.carry(&udp(82, 1)?)?;
+        }
+    }
+    if Need::Reset.lacking(facts).is_none() {
+        for adapter in [&a, &b] {
+            let addressing = adapter.reset(ndis_sys::PASSIVE_LEVEL)?.addressing;
+            if addressing {
+                station::set_filter(adapter, station::USUAL_FILTER)?;
+                receive_on(adapter)?;
+            }
+            secured.carry(&udp(83, 1)?)?;
+        }
+    }
+    // Switched off while SAs live.
+    let Some(hardware) = facts.hardware() else { return Ok(()) };
+    let switch = |value: u8| Oid::set(OID_TCP_OFFLOAD_PARAMETERS, with(ipsec_field(hardware), value));
+    succeed(&a, switch(1), "switching IPsec off")?;
+    let packet = udp(300, 0x41)?;
+    let list = secured.list(&packet)?;
+    monitor.take_received();
+    a.send(&[list])?;
+    std::thread::sleep(SILENCE);
+    let secret = &packet[IP + 8..IP + 40];
+    for seen in monitor.take_received() {
+        check!(
+            !seen.frame.windows(secret.len()).any(|window| window == secret),
+            "a packet of an SA is on the wire in clear when IPsec is switched off"
+        );
+    }
+    b.take_received();
+    let (outcome, handle) =
+        a.add_sa_ex(&transport_sa(secured.sa.algorithm, SPI + 7).parameters(Direction::Outbound))?;
+    check!(handle.is_none(), "an SA is taken while IPsec is switched off: {}", status_text(outcome.status));
+    succeed(&a, switch(3), "switching ESP on again")?;
+    delete(&a, &[secured.out.handle])?;
+    let again = add(&a, &secured.sa.parameters(Direction::Outbound))?;
+    secured.out.handle = again;
+    secured.carry(&udp(84, 1)?)
+}
