@@ -246,6 +246,204 @@ on_both! {
         }
     }
 
+    /// Flags that nobody knows are refused; what is reserved, and the second header of one, nobody reads.
+    fn flags_and_what_is_not_read(bench) {
+        use std::mem::offset_of;
+        use ndis_sys::IPSEC_OFFLOAD_V2_ADD_SA_EX as Ex;
+        let adapter = bench.adapter(AdapterConfig::new());
+        let sound = outbound(esp(1, algorithm(GCM_128, 20), None)).add_sa_ex();
+        let with = |at: usize, bytes: &[u8]| {
+            let mut buffer = sound.clone();
+            buffer[at..at + bytes.len()].copy_from_slice(bytes);
+            let request = Oid::set(ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, buffer).direct();
+            let outcome = adapter.oid(request).unwrap();
+            let handle = ndis_lab::ipsec_v2::handle_of_add_sa_ex(&outcome.buffer);
+            assert_eq!(handle.is_some(), outcome.status == NDIS_STATUS_SUCCESS);
+            if let Some(handle) = handle {
+                delete(&adapter, &[handle]);
+            }
+            status(outcome.status)
+        };
+        let (taken, refused) = (status(NDIS_STATUS_SUCCESS), status(NDIS_STATUS_INVALID_PARAMETER));
+        for bit in 0..32 {
+            let flag = 1_u32 << bit;
+            // Inbound, IPv6, and nothing else; IPv6 is not among the capabilities.
+            let expected = if flag == 1 { &taken } else { &refused };
+            assert_eq!(with(offset_of!(Ex, Flags), &flag.to_le_bytes()), *expected, "flag {flag:#x}");
+            // Extended sequence numbers.
+            assert_eq!(with(offset_of!(Ex, SecAssoc), &flag.to_le_bytes()), *expected, "SA flag {flag:#x}");
+        }
+        assert_eq!(with(offset_of!(Ex, SecAssoc) + 48, &[0xFF; 48]), taken, "the second of one header");
+        assert_eq!(with(offset_of!(Ex, SourceSwitchPortId), &[0xFF; 4]), taken);
+        assert_eq!(with(offset_of!(Ex, VlanId), &[0xFF; 2]), taken);
+        assert_eq!(with(offset_of!(Ex, OffloadHandle), &[0xFF; 8]), taken, "it is an output");
+        let both = [0xFF; 32];
+        let mut buffer = sound.clone();
+        buffer[offset_of!(Ex, Flags)] = 0x10;
+        buffer[offset_of!(Ex, Endpoints)..offset_of!(Ex, Endpoints) + 32].copy_from_slice(&both);
+        let outcome = adapter.oid(Oid::set(ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, buffer).direct());
+        assert_eq!(status(outcome.unwrap().status), refused, "IPv6");
+    }
+
+    /// Where the key lies: behind the structure, anywhere, at any alignment; and nowhere else.
+    fn key_offsets(bench) {
+        let adapter = bench.adapter(AdapterConfig::new());
+        let (at_length, at_offset) = (
+            std::mem::offset_of!(ndis_sys::IPSEC_OFFLOAD_V2_ADD_SA_EX, KeyLength),
+            std::mem::offset_of!(ndis_sys::IPSEC_OFFLOAD_V2_ADD_SA_EX, KeyOffset),
+        );
+        let sound = outbound(esp(1, algorithm(GCM_128, 20), None)).add_sa_ex();
+        for (offset, length, room, good) in [
+            (170_u32, 20_u32, 190_usize, true),
+            (171, 20, 191, true),
+            (176, 20, 196, true),
+            (1000, 20, 1020, true),
+            (169, 20, 196, false),
+            (0, 20, 196, false),
+            (164, 20, 196, false),
+            (177, 20, 196, false),
+            (196, 20, 196, false),
+            (u32::MAX, 20, 196, false),
+            (u32::MAX - 19, 20, 196, false),
+            (176, u32::MAX, 196, false),
+            (176, u32::MAX - 175, 196, false),
+            // More than the algorithm needs is as good; less is not, and too much for anybody is not.
+            (170, 1024, 1194, true),
+            (170, 1025, 1195, false),
+            (176, 19, 196, false),
+            (176, 0, 196, false),
+            (196, 0, 196, false),
+        ] {
+            let mut buffer = sound.clone();
+            buffer.resize(room, 0x33);
+            buffer[at_length..at_length + 4].copy_from_slice(&length.to_le_bytes());
+            buffer[at_offset..at_offset + 4].copy_from_slice(&offset.to_le_bytes());
+            let request = Oid::set(ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, buffer).direct();
+            let outcome = adapter.oid(request).unwrap();
+            assert_eq!(outcome.status == NDIS_STATUS_SUCCESS, good, "{offset}, {length} in {room}");
+            let handle = ndis_lab::ipsec_v2::handle_of_add_sa_ex(&outcome.buffer);
+            assert_eq!(handle.is_some(), good);
+            if let Some(handle) = handle {
+                delete(&adapter, &[handle]);
+            }
+        }
+    }
+
+    /// Headers of the elements of a list: later revisions and longer structures are read as the one that is known.
+    fn headers_of_a_list(bench) {
+        let adapter = bench.adapter(AdapterConfig::new());
+        let header = |kind, revision, size| ndis_sys::NDIS_OBJECT_HEADER { Type: kind, Revision: revision, Size: size };
+        let sas = || AddSaList::new(&[1, 2].map(|spi| outbound(esp(spi, algorithm(GCM_128, 20), None)))).unwrap();
+        for (element, header, good) in [
+            (0, header(0x80, 1, 169), true),
+            (0, header(0x80, 1, 176), true),
+            (0, header(0x80, 2, 180), true),
+            (0, header(0x80, 255, 188), true),
+            (0, header(0x80, 1, 189), false),
+            (0, header(0x80, 1, 168), false),
+            (0, header(0x80, 0, 176), false),
+            (0, header(0x81, 1, 176), false),
+            (1, header(0x80, 7, 400), true),
+            (1, header(0x80, 1, 24), false),
+            (1, header(0x80, 0, 176), false),
+            (1, header(0, 1, 176), false),
+        ] {
+            let shown = format!("element {element}: {header:?}");
+            let list = sas().with_header(element, header);
+            let outcome = adapter.oid(list.request()).unwrap();
+            assert_eq!(outcome.status == NDIS_STATUS_SUCCESS, good, "{shown}");
+            let handles: Vec<_> = list.handles().into_iter().flatten().collect();
+            // All or, of a list that is none, nothing.
+            assert_eq!(handles.len(), if good { 2 } else { 0 }, "{shown}");
+            if good {
+                assert_eq!((outcome.bytes_read, outcome.supported_revision), (169, 1));
+                delete(&adapter, &handles);
+            }
+        }
+    }
+
+    /// Of two inbound SAs of one list that no packet could tell apart the first is added.
+    fn duplicates_in_one_list(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x2100);
+        let other = Flow { key: [9; 20], ..flow.clone() };
+        flow.handle = add(&a, &flow.parameters(false));
+        let (outcome, handles) =
+            b.add_sa_list(&[flow.parameters(true), other.parameters(true), flow.parameters(true)]).unwrap();
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
+        assert_eq!(handles.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false]);
+        flow.works(&a, &b);
+        assert_eq!((table(&b).0.added, table(&b).0.refused), (1, 2));
+        // A cycle over good elements, wherever it leads back to, adds nothing.
+        let sas: Vec<_> = (0..4).map(|n| Flow::new(1, 2, 0x2200 + n).parameters(true)).collect();
+        for entry in 0..4 {
+            let list = AddSaList::new(&sas).unwrap().with_link(3, entry);
+            let outcome = b.oid(list.request()).unwrap();
+            assert_eq!(status(outcome.status), status(NDIS_STATUS_INVALID_PARAMETER));
+            assert_eq!(list.handles(), [None; 4]);
+        }
+        // Misaligned elements, and no element at all behind a good one.
+        for off in 1..8 {
+            let list = AddSaList::new(&sas).unwrap();
+            let next = (list.address(2) + off).to_le_bytes();
+            let list = list.with_bytes(1, 8, &next);
+            let outcome = b.oid(list.request()).unwrap();
+            assert_eq!(status(outcome.status), status(NDIS_STATUS_INVALID_PARAMETER), "{off}");
+        }
+        assert_eq!(table(&b).0.added, 1);
+    }
+
+    /// Elements that share memory: the NULL for the handle of one is the link of another.
+    fn elements_may_overlap(bench) {
+        let adapter = bench.adapter(AdapterConfig::new());
+        let sas = [1, 2, 3, 4].map(|spi| outbound(esp(spi, algorithm(GCM_128, 20), None)));
+        // 48 bytes before the third element, in the second, begins another one, whose handle is the third one's link.
+        let list = AddSaList::new(&sas).unwrap();
+        let (third, fourth) = (list.address(2), list.address(3));
+        let at = third - 48 - list.address(1);
+        let list = list
+            .with_link(0, 2)
+            .with_bytes(1, at, &[0x80, 1, 176, 0])
+            .with_bytes(1, at + 8, &fourth.to_le_bytes())
+            .with_bytes(2, 8, &(third - 48).to_le_bytes());
+        let outcome = adapter.oid(list.request()).unwrap();
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS), "the first one is good");
+        let (summary, entries) = table(&adapter);
+        assert_eq!(summary.added, entries.len() as u64);
+        assert!(entries.iter().any(|entry| entry.spi == 1));
+    }
+
+    /// A table of the largest and of the smallest size there is, filled by lists, emptied by one.
+    fn the_fullest_table(bench) {
+        for (capacity, inbound) in [(65_536_u32, true), (1, true), (1, false)] {
+            let config = AdapterConfig::new().keyword("SaOffloadCapacity", capacity.to_string());
+            let adapter = bench.adapter(config);
+            let sa = |spi| Flow::new(1, 2, spi).parameters(inbound);
+            let mut handles = Vec::new();
+            for first in (1..=capacity).step_by(8192) {
+                let last = capacity.min(first + 8191);
+                let (outcome, added) = adapter.add_sa_list(&(first..=last).map(sa).collect::<Vec<_>>()).unwrap();
+                assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
+                handles.extend(added.into_iter().flatten());
+            }
+            // By key there may be no room in the neighbourhood of one of them; it is refused like one too many.
+            let missing = capacity as usize - handles.len();
+            assert!(missing <= capacity as usize / 1000, "{missing} refused");
+            if missing == 0 {
+                refuses(&adapter, &sa(capacity + 1), NDIS_STATUS_RESOURCES);
+            }
+            assert_eq!(table(&adapter).1.len(), handles.len());
+            let distinct: std::collections::HashSet<_> = handles.iter().collect();
+            assert_eq!(distinct.len(), handles.len());
+            delete(&adapter, &handles);
+            let (summary, entries) = table(&adapter);
+            assert_eq!((entries.len(), summary.waiting, summary.skipped), (0, 0, 0));
+            let handle = add(&adapter, &sa(1));
+            assert!(!distinct.contains(&handle));
+            control::stop(&adapter);
+        }
+    }
+
     /// Each allocation of an addition, and of a dump, fails once: RESOURCES, no handle, nothing kept.
     fn without_memory(bench) {
         let adapter = bench.adapter(AdapterConfig::new().keyword("SaOffloadCapacity", "8"));

@@ -3,15 +3,16 @@
 
 mod control;
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use control::{
-    Flow, Roadblock, SA_DELETE_REQ, add, delete, offload_parameters, set, slot_1, status, table,
-    watch_freed_memory,
+    Flow, Roadblock, SA_DELETE_REQ, Source, add, delete, load, offload_parameters, set, slot_1, status,
+    table, watch_freed_memory,
 };
 use ndis_lab::ipsec_v2::{AddSaList, DeleteSaList};
-use ndis_lab::{AdapterConfig, Oid, SendNbl};
+use ndis_lab::{AdapterConfig, Lab, Oid, SendNbl};
 use ndis_sys::{
     NDIS_OBJECT_HEADER, NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_DATA, NDIS_STATUS_INVALID_LENGTH,
     NDIS_STATUS_INVALID_PARAMETER, NDIS_STATUS_REQUEST_ABORTED, NDIS_STATUS_SUCCESS,
@@ -179,6 +180,187 @@ on_both! {
         assert_eq!(summary.skipped, 65_536 - 5000);
     }
 
+    /// Lists whose last link leads back, of every length and to every element; they end, and nothing is deleted.
+    fn cycles_of_every_shape(bench) {
+        let a = bench.station(1);
+        let live: Vec<_> = (0..9).map(|n| add(&a, &Flow::new(1, 2, 0x80 + n).parameters(false))).collect();
+        for len in 1..=live.len() {
+            for entry in 0..len {
+                let list = DeleteSaList::new(&live[..len]).unwrap().with_link(len - 1, entry);
+                let outcome = a.oid(list.request()).unwrap();
+                let expected = status(NDIS_STATUS_INVALID_PARAMETER);
+                assert_eq!(status(outcome.status), expected, "{len} elements, back to {entry}");
+            }
+        }
+        // Links that lead anywhere but to an element's alignment; each behind a good element, and behind many.
+        for len in 1..=live.len() {
+            for off in 1..8_usize {
+                let list = DeleteSaList::new(&live).unwrap();
+                let next = list.address(len - 1) + off;
+                let outcome = a.oid(list.with_bytes(len - 1, 8, &next.to_le_bytes()).request()).unwrap();
+                assert_eq!(status(outcome.status), status(NDIS_STATUS_INVALID_PARAMETER), "{off} off");
+            }
+        }
+        assert_eq!((table(&a).1.len(), table(&a).0.skipped), (9, 0));
+        // Forwards and backwards links that do not close are as good as any.
+        let list = DeleteSaList::new(&live).unwrap();
+        let end = list.clone().with_bytes(3, 8, &[0; 8]).with_link(0, 8).with_link(8, 1).with_link(1, 3);
+        assert_eq!(status(a.oid(end.request()).unwrap().status), status(NDIS_STATUS_SUCCESS));
+        let left: Vec<_> = table(&a).1.iter().map(|entry| entry.spi - 0x80).collect();
+        assert_eq!(left, [2, 4, 5, 6, 7]);
+    }
+
+    /// The first element and the buffer: shorter, as long, longer; headers of other sizes and revisions.
+    fn lengths_and_headers(bench) {
+        let a = bench.station(1);
+        let sa = Flow::new(1, 2, 0x90).parameters(false);
+        for (revision, size, len, good) in [
+            (1_u8, 24_u16, 24_usize, true),
+            (1, 24, 25, true),
+            (1, 24, 4096, true),
+            (2, 24, 24, true),
+            (255, 40, 40, true),
+            (255, 40, 48, true),
+            (2, 40, 24, false),
+            (1, 25, 24, false),
+            (1, u16::MAX, 4096, false),
+            (1, 23, 24, false),
+            (1, 0, 24, false),
+            (0, 24, 24, false),
+        ] {
+            let handle = add(&a, &sa);
+            let mut bytes = vec![0; len];
+            bytes[..2].copy_from_slice(&[0x80, revision]);
+            bytes[2..4].copy_from_slice(&size.to_le_bytes());
+            bytes[16..24].copy_from_slice(&handle.to_le_bytes());
+            bytes[24..].fill(0xEE);
+            let oid = Oid::set(ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, bytes).direct();
+            let outcome = a.oid(oid).unwrap();
+            let shown = format!("revision {revision}, size {size}, {len} bytes: {}", status(outcome.status));
+            assert_eq!(outcome.status == NDIS_STATUS_SUCCESS, good, "{shown}");
+            assert_eq!(table(&a).1.is_empty(), good, "{shown}");
+            if good {
+                assert_eq!((outcome.bytes_read, outcome.supported_revision), (24, 1));
+            } else {
+                delete(&a, &[handle]);
+            }
+        }
+    }
+
+    /// A list far longer than any bound ends as soon as one that is a little too long, whatever comes behind.
+    fn a_list_without_end(bench) {
+        let a = bench.station(1);
+        let live = add(&a, &Flow::new(1, 2, 0xA0).parameters(false));
+        let long = std::env::var_os("IPSECNIC_LONG").is_some_and(|value| value == "1");
+        let elements = if long { 10_000_000 } else { 1_000_000 };
+        let list = DeleteSaList::new(&vec![live; elements]).unwrap();
+        let outcome = a.oid(list.request()).unwrap();
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_INVALID_PARAMETER));
+        assert_eq!((table(&a).1.len(), table(&a).0.skipped), (1, 0));
+        // The same handle as often as a list may name it.
+        let list = list.with_bytes(65_535, 8, &[0; 8]);
+        assert_eq!(status(a.oid(list.request()).unwrap().status), status(NDIS_STATUS_SUCCESS));
+        assert_eq!((table(&a).1.len(), table(&a).0.skipped), (0, 65_535));
+    }
+
+    /// A handle means something to its own adapter alone.
+    fn handles_of_another_adapter(bench) {
+        let adapters = [bench.station(1), bench.station(2), bench.station(3)];
+        let sas: Vec<Vec<usize>> = adapters
+            .iter()
+            .map(|adapter| (1..20).map(|spi| add(adapter, &Flow::new(1, 2, spi).parameters(spi % 2 == 0))).collect())
+            .collect();
+        for (index, adapter) in adapters.iter().enumerate() {
+            let others: Vec<_> =
+                sas.iter().enumerate().filter(|(other, _)| *other != index).flat_map(|(_, sas)| sas.clone()).collect();
+            delete(adapter, &others);
+            assert_eq!((table(adapter).1.len(), table(adapter).0.skipped), (19, 38));
+        }
+        let mut flow = Flow::new(1, 2, 1);
+        flow.handle = sas[1][0];
+        flow.is_refused(&adapters[0], &adapters[1]);
+        flow.handle = sas[0][1];
+        flow.is_refused(&adapters[0], &adapters[1]); // inbound
+    }
+
+    /// What the NIC counted for an SA stays counted when the SA is gone.
+    fn counters_outlive_their_sa(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0xB0).add(&a, &b);
+        for _ in 0..3 {
+            flow.works(&a, &b);
+        }
+        let counter = |adapter: &ndis_lab::Adapter, oid| adapter.oid(Oid::query(oid, 8)).unwrap().u64().unwrap();
+        let sent = counter(&a, ndis_sys::OID_GEN_XMIT_OK);
+        let received = counter(&b, ndis_sys::OID_GEN_RCV_OK);
+        delete(&a, &[flow.handle]);
+        delete(&b, &[flow.inbound]);
+        assert_eq!((sent, received), (3, 3));
+        assert_eq!((counter(&a, ndis_sys::OID_GEN_XMIT_OK), counter(&b, ndis_sys::OID_GEN_RCV_OK)), (3, 3));
+        assert_eq!((table(&a).0.added, table(&a).0.deleted), (1, 1));
+    }
+
+    /// Cancelling against the end of the packet that the request waits for: one of the two ends it, once.
+    fn cancelling_races_completion(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let (mut completed, mut aborted) = (0, 0);
+        for round in 0..60 {
+            let mut flow = Flow::new(1, 2, 0xC00 + round);
+            flow.handle = add(&a, &flow.parameters(false));
+            let block = Roadblock::new(&bench.lab);
+            let sender = block.send(&a, two(&mut flow));
+            let request = DeleteSaList::new(&[flow.handle]).unwrap().request().id(0x99);
+            let pending = a.oid_begin(request).unwrap();
+            assert!(pending.pended());
+            let canceller = {
+                let a = a.clone();
+                std::thread::spawn(move || {
+                    for _ in 0..round % 7 {
+                        std::thread::yield_now();
+                    }
+                    a.cancel_oid(0x99, true).unwrap();
+                })
+            };
+            block.release();
+            canceller.join().unwrap();
+            sender.join().unwrap();
+            assert!(pending.wait(PATIENCE).unwrap());
+            match pending.finish().unwrap().status {
+                NDIS_STATUS_SUCCESS => completed += 1,
+                NDIS_STATUS_REQUEST_ABORTED => aborted += 1,
+                other => panic!("round {round}: {}", status(other)),
+            }
+            b.take_received();
+        }
+        assert_eq!((completed + aborted, table(&a).0.deleted, table(&a).0.waiting), (60, 60, 0));
+    }
+
+    /// Pausing while a request waits for a packet: the packet's end completes both.
+    fn pausing_while_a_request_waits(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0xD0).add(&a, &b);
+        let block = Roadblock::new(&bench.lab);
+        let sender = block.send(&a, two(&mut flow));
+        let pending = a.oid_begin(DeleteSaList::new(&[flow.handle]).unwrap().request()).unwrap();
+        assert!(pending.pended());
+        let pausing = {
+            let a = a.clone();
+            std::thread::spawn(move || a.pause().unwrap())
+        };
+        std::thread::sleep(MOMENT);
+        assert!(!pausing.is_finished() && !pending.is_done());
+        block.release();
+        pausing.join().unwrap();
+        assert_eq!(sender.join().unwrap(), ONE_OF_TWO);
+        assert!(pending.wait(PATIENCE).unwrap());
+        assert_eq!(status(pending.finish().unwrap().status), status(NDIS_STATUS_SUCCESS));
+        // Paused, requests are answered as ever.
+        let other = add(&a, &Flow::new(1, 2, 0xD1).parameters(false));
+        delete(&a, &[other, flow.handle]);
+        assert_eq!((table(&a).0.deleted, table(&a).0.skipped), (2, 1));
+        drop(b);
+    }
+
     /// Each SA of a pair lives until its own delete, also after SaDeleteReq.
     fn a_pair_goes_one_by_one(bench) {
         let (a, b) = (bench.station(1), bench.station(2));
@@ -237,4 +419,54 @@ const ONE_OF_TWO: [i32; 2] = [NDIS_STATUS_SUCCESS, NDIS_STATUS_FAILURE];
 /// What a query of the table says while a regular request pends: NDIS sends one at a time, so it cannot be asked then.
 fn table_of(adapter: &ndis_lab::Adapter, path: &str) -> Option<usize> {
     if path == "regular" { None } else { table(adapter).1.first().map(|_| 0) }
+}
+
+/// One processor, so that all that is at work shares one line of the SA table. Additions that are refused go on all the time;
+/// whichever of them is the last in the way of a deletion has to complete its request.
+fn refused_additions_complete_deletions(source: Source) {
+    let lab = Lab::builder().processors(1).build();
+    let Some(driver) = load(source, &lab) else { return };
+    let a = driver.add_adapter(AdapterConfig::new().keyword("SaOffloadCapacity", "64")).unwrap();
+    let there_already = Flow::new(2, 1, 1);
+    add(&a, &there_already.parameters(true));
+    let stop = AtomicBool::new(false);
+    let mut pended = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                control::refuses(&a, &there_already.parameters(true), NDIS_STATUS_INVALID_PARAMETER);
+            }
+        });
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            for spi in 2..40_000 {
+                // Often enough, where it happens at all: it takes two processors at the same moment.
+                if pended == 5 {
+                    break;
+                }
+                let handle = add(&a, &Flow::new(1, 2, spi).parameters(false));
+                let pending = a.oid_begin(DeleteSaList::new(&[handle]).unwrap().request()).unwrap();
+                pended += u32::from(pending.pended());
+                assert!(pending.wait(PATIENCE).unwrap(), "nobody completes the request, SPI {spi}");
+                assert_eq!(status(pending.finish().unwrap().status), status(NDIS_STATUS_SUCCESS));
+            }
+        }));
+        stop.store(true, Relaxed);
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
+    });
+    eprintln!("{source:?}: {pended} requests waited for an addition");
+    control::stop(&a);
+    driver.unload().unwrap();
+    lab.assert_clean();
+}
+
+#[test]
+fn refused_additions_complete_deletions_native() {
+    refused_additions_complete_deletions(Source::Native);
+}
+
+#[test]
+fn refused_additions_complete_deletions_image() {
+    refused_additions_complete_deletions(Source::Image);
 }

@@ -238,6 +238,15 @@ impl Nodes {
         unsafe { self.memory.at::<usize>(self.places[index].0 + 8).write(next) };
     }
 
+    /// Writes bytes anywhere in the block, counted from the start of a node.
+    fn set_bytes(&self, index: usize, at: usize, bytes: &[u8]) {
+        let start = self.places[index].0 + at;
+        let end = self.places.last().map_or(0, |(offset, length)| offset + length);
+        assert!(start + bytes.len() <= end, "{start} and {} bytes are not in the list", bytes.len());
+        // SAFETY: inside the block, as just checked; the list is built by one thread before it is sent.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.at::<u8>(start), bytes.len()) };
+    }
+
     fn chain(&self) {
         for index in 0..self.places.len() {
             let next = if index + 1 < self.places.len() { self.address(index + 1) } else { 0 };
@@ -321,6 +330,25 @@ impl AddSaList {
         self.0.set_next(from, self.0.address(to));
         self
     }
+
+    /// Has a node say other bytes, from `at` on, counted from its start; they may reach into the nodes behind it. A `Next`
+    /// among them has to point to what may be read, or be misaligned: drivers cannot check it.
+    ///
+    /// # Panics
+    /// If there is no such node, or the bytes lie outside the list.
+    #[must_use]
+    pub fn with_bytes(self, index: usize, at: usize, bytes: &[u8]) -> Self {
+        self.0.set_bytes(index, at, bytes);
+        self
+    }
+
+    /// Where a node is.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn address(&self, index: usize) -> usize {
+        self.0.address(index)
+    }
 }
 
 /// A list of IPSEC_OFFLOAD_V2_DELETE_SA.
@@ -372,6 +400,25 @@ impl DeleteSaList {
     pub fn with_link(self, from: usize, to: usize) -> Self {
         self.0.set_next(from, self.0.address(to));
         self
+    }
+
+    /// Has a node say other bytes, from `at` on, counted from its start; they may reach into the nodes behind it. A `Next`
+    /// among them has to point to what may be read, or be misaligned: drivers cannot check it.
+    ///
+    /// # Panics
+    /// If there is no such node, or the bytes lie outside the list.
+    #[must_use]
+    pub fn with_bytes(self, index: usize, at: usize, bytes: &[u8]) -> Self {
+        self.0.set_bytes(index, at, bytes);
+        self
+    }
+
+    /// Where a node is.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn address(&self, index: usize) -> usize {
+        self.0.address(index)
     }
 }
 

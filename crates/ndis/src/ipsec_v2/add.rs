@@ -23,6 +23,11 @@ pub(super) const ADD_SA_EX_SIZE: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_EX_
 /// The list's structure (alignment, headers, number of elements) is checked first, and nothing is added if it is wrong; all
 /// handles reached are NULL then. An element with wrong contents fails alone.
 ///
+/// Elements may overlap: a handle that is written may then be another element's `Next`. The first walk writes NULL to all
+/// handles before it goes on, so the second one finds the elements of the first in their order, but for those that such a NULL
+/// has cut off; it never follows a handle (`q.Next` being `p`'s handle, either `q` comes after `p` and ended the first
+/// walk too, or it comes before, and the second walk ends at it).
+///
 /// # Errors
 ///
 /// What is wrong with the list, or the first element's error if none was added.
@@ -51,7 +56,10 @@ pub(super) unsafe fn add_list(
     let mut added = false;
     let mut failure = None;
     for _ in 0..count {
-        // SAFETY: checked above, as are all `count` elements.
+        if node.is_null() {
+            break;
+        }
+        // SAFETY: one of the `count` elements that were checked above.
         let result = unsafe { parse_element(node, bounds) }.and_then(|request| add(&request));
         match result {
             Ok(handle) => {

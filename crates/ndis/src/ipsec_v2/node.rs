@@ -60,8 +60,8 @@ impl Bounds {
     }
 }
 
-/// Checks one element: INVALID_PARAMETER if it is misaligned, INVALID_LENGTH if the buffer or its header is too short,
-/// INVALID_DATA if its type or revision is wrong.
+/// Checks one element: INVALID_PARAMETER if it is misaligned, INVALID_LENGTH if the buffer or its header is too short or its
+/// header says more than the buffer holds, INVALID_DATA if its type or revision is wrong.
 ///
 /// # Safety
 ///
@@ -71,7 +71,8 @@ pub(super) unsafe fn check<N: Node>(node: *const N, bounds: Bounds) -> Result<()
     if node.is_null() || !node.is_aligned() {
         return Err(Status::INVALID_PARAMETER);
     }
-    if bounds.remaining(node.addr()).is_some_and(|remaining| remaining < N::SIZE) {
+    let remaining = bounds.remaining(node.addr());
+    if remaining.is_some_and(|remaining| remaining < N::SIZE) {
         return Err(Status::INVALID_LENGTH);
     }
     // SAFETY: aligned for N, which is no less than the header's alignment; in bounds as just checked, or readable by the caller's
@@ -80,7 +81,9 @@ pub(super) unsafe fn check<N: Node>(node: *const N, bounds: Bounds) -> Result<()
     if header.Type != NDIS_OBJECT_TYPE_DEFAULT || header.Revision < N::REVISION {
         return Err(Status::INVALID_DATA);
     }
-    if usize::from(header.Size) < N::SIZE {
+    // The header's comments ask for `sizeof`, which is more than the structure's last field needs, for the size.
+    let most = remaining.map_or(usize::MAX, |remaining| remaining.max(size_of::<N>()));
+    if !(N::SIZE..=most).contains(&usize::from(header.Size)) {
         return Err(Status::INVALID_LENGTH);
     }
     Ok(())

@@ -91,6 +91,9 @@ pub struct SaAssociation {
 
 impl SaAssociation {
     fn from_raw(raw: &IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION) -> Result<Self> {
+        if raw.Flags & !IPSEC_OFFLOAD_V2_ESN_SA != 0 {
+            return Err(Status::INVALID_PARAMETER);
+        }
         Ok(Self {
             operation: IpsecOperation::from_raw(raw.Operation)?,
             esn: raw.Flags & IPSEC_OFFLOAD_V2_ESN_SA != 0,
@@ -130,8 +133,12 @@ pub(super) struct RawSa {
 }
 
 impl<'k> SaRequest<'k> {
-    /// Checks and converts. INVALID_PARAMETER for a wrong number of headers, an unknown operation or a key outside the blob.
+    /// Checks and converts. INVALID_PARAMETER for a wrong number of headers, an unknown operation, or a flag that nobody here
+    /// knows the meaning of: what it asks for could not be done.
     pub(super) fn new(raw: &RawSa, blob: &'k [u8]) -> Result<Self> {
+        if raw.flags & !(IPSEC_OFFLOAD_V2_INBOUND | IPSEC_OFFLOAD_V2_IPv6) != 0 {
+            return Err(Status::INVALID_PARAMETER);
+        }
         let [first, second] = &raw.associations;
         let second = match raw.headers {
             1 => None,

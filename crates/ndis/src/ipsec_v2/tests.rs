@@ -370,6 +370,82 @@ fn cycles_and_misaligned_elements_end_the_walk() {
     }
 }
 
+/// Elements that share memory, so that the NULL for one handle, or the handle, is another element's `Next`. Whatever comes of
+/// it, no handle is taken for a pointer.
+#[test]
+fn elements_may_overlap() {
+    let handle = offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, OffloadHandle);
+    let overlap = handle - ADD_NEXT;
+    for backwards in [false, true] {
+        let mut bytes = add_element(1);
+        bytes.resize(512, 0);
+        let mut buffer = Buffer::new(&bytes);
+        let start = buffer.start();
+        let third = start.wrapping_add(256);
+        // The handle of `low` is the link of `high`.
+        let (low, high) = (start, start.wrapping_add(overlap));
+        let order = if backwards { [high, low, third] } else { [low, high, third] };
+        for (index, &node) in order.iter().enumerate() {
+            // SAFETY: headers and links of three elements in memory of this test.
+            unsafe {
+                node.cast::<[u8; 4]>().write([NDIS_OBJECT_TYPE_DEFAULT, 1, 176, 0]);
+                let next = order.get(index + 1).copied().unwrap_or(ptr::null_mut());
+                node.byte_add(ADD_NEXT).cast::<*mut u8>().write(next);
+            }
+        }
+        let mut offered = 0;
+        // SAFETY: links lead to elements of this test, which lie in its memory with their keys.
+        let result = unsafe {
+            add_list(order[0], 512 - if backwards { overlap } else { 0 }, |_| {
+                offered += 1;
+                Ok(NonZeroUsize::new(0xF00D_F00D_F00D_F008).unwrap())
+            })
+        };
+        assert!(offered <= 1 && result.is_ok() == (offered == 1), "{backwards}: {result:?}");
+    }
+}
+
+#[test]
+fn unknown_flags_ask_for_what_nobody_can_do() {
+    for bit in 0..32 {
+        let flag = 1 << bit;
+        let with = |at: usize, value: u32| {
+            let mut bytes = add_ex();
+            put(&mut bytes, at, value);
+            run_ex(&bytes, accept).0.is_ok()
+        };
+        let known = IPSEC_OFFLOAD_V2_INBOUND | IPSEC_OFFLOAD_V2_IPv6;
+        assert_eq!(with(EX.flags, flag), known & flag != 0, "{flag:#x}");
+        assert_eq!(with(EX.associations, flag), flag == 1, "{flag:#x}");
+        // Nobody reads the second association of one.
+        assert!(with(EX.associations + 48, flag) && with(EX.associations + 52, flag));
+    }
+}
+
+#[test]
+fn sizes_of_elements() {
+    for (size, good) in [(0, false), (23, false), (24, true), (25, false), (u16::MAX, false)] {
+        let mut elements = delete_elements(&[1], |_| None);
+        elements[0].Header.Size = size;
+        assert_eq!(delete(&mut elements, 24).is_ok(), good, "{size} in 24 bytes");
+    }
+    // A longer element of a later revision, in a buffer that has it, and behind the buffer, where nobody knows.
+    for length in [24, 48] {
+        let mut elements = delete_elements(&[1, 2, 3], |index| (index == 0).then_some(2));
+        for element in &mut elements[..] {
+            element.Header.Revision = 9;
+        }
+        elements[0].Header.Size = length;
+        elements[2].Header.Size = u16::MAX;
+        assert_eq!(delete(&mut elements, usize::from(length)), Ok(std::vec![1, 3]));
+    }
+    for (size, good) in [(168, false), (169, true), (176, true), (188, true), (189, false)] {
+        let mut bytes = add_element(1);
+        bytes[2..4].copy_from_slice(&u16::to_ne_bytes(size));
+        assert_eq!(run_list(&[bytes], accept).0.is_ok(), good, "{size} in 188 bytes");
+    }
+}
+
 /// DELETE_SA elements in an array; `next[i]` is the index of the one after `i`.
 fn delete_elements(
     handles: &[usize],
