@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use control::{
-    Bench, CRYPTO_DONE, Flow, Roadblock, add, offload_parameters, receive, set, slot_1, status, stop, table,
-    watch_freed_memory,
+    Bench, CRYPTO_DONE, Flow, Roadblock, Source, add, load, offload_parameters, receive, set, slot_1, status,
+    stop, table, watch_freed_memory,
 };
 use ipsecnic::dump::{OID_IPSECNIC_WEDGE, wedge_order};
 use ndis_lab::ipsec_v2::{DeleteSaList, Operation, update_sa};
-use ndis_lab::{Adapter, AdapterConfig, HaltAction, Oid, PnpEvent, SendNbl, SendOptions, Sent};
+use ndis_lab::{Adapter, AdapterConfig, HaltAction, Lab, Oid, PnpEvent, SendNbl, SendOptions, Sent};
 use ndis_sys::{
     NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_DATA, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_LOW_POWER_STATE,
     NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_NOT_SUPPORTED, NDIS_STATUS_PAUSED, NDIS_STATUS_REQUEST_ABORTED,
@@ -220,6 +220,111 @@ on_both! {
         assert_eq!(found.load(Relaxed), 0);
     }
 
+    /// Going to sleep waits for the packet in progress; it is carried to its end, and what comes later is turned away.
+    fn sleep_against_a_packet_in_progress(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x58).add(&a, &b);
+        let set_power = |state: i32| Oid::set_u32(ndis_sys::OID_PNP_SET_POWER, state.cast_unsigned());
+        for state in [ndis_sys::NdisDeviceStateD1, ndis_sys::NdisDeviceStateD2, ndis_sys::NdisDeviceStateD3] {
+            a.take_statuses();
+            let block = Roadblock::new(&bench.lab);
+            let first = flow.next(b"a packet of the flow");
+            let sender = block.send(&a, vec![first, flow.next(b"held up")]);
+            let falling_asleep = {
+                let a = a.clone();
+                std::thread::spawn(move || set(&a, set_power(state)))
+            };
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(!falling_asleep.is_finished(), "the packet is still being worked at");
+            assert!(a.take_statuses().is_empty(), "not asleep yet");
+            // The gate is shut already.
+            let outcome = a.send(&[flow.next(b"too late")]).unwrap();
+            assert_eq!(status(outcome[0].status), status(NDIS_STATUS_LOW_POWER_STATE));
+            block.release();
+            let done = sender.join().unwrap();
+            falling_asleep.join().unwrap();
+            assert_eq!(done, [NDIS_STATUS_SUCCESS, NDIS_STATUS_SUCCESS]);
+            assert_eq!(b.wait_received(2, Duration::from_secs(5)).unwrap().len(), 2);
+            assert_eq!(a.take_statuses().len(), 1, "the link");
+            set(&a, set_power(ndis_sys::NdisDeviceStateD0));
+            flow.works(&a, &b);
+        }
+        assert_eq!(table(&a).1.len(), 1);
+    }
+
+    /// UPDATE_SA and DELETE_SA of an SA whatever the adapter is at: the SA is there or it is not.
+    fn requests_in_every_state(bench) {
+        let (a, b) = (fragile(bench, 1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x5A).extended(1).add(&a, &b);
+        let set_power = |state: i32| Oid::set_u32(ndis_sys::OID_PNP_SET_POWER, state.cast_unsigned());
+        let mut high = 1;
+        let mut update = |what: &str, expected: i32| {
+            high += 1;
+            let outcome = a.oid(update_sa(flow.handle, Operation::Esp, flow.spi, high)).unwrap();
+            assert_eq!(status(outcome.status), status(expected), "{what}");
+            high
+        };
+        update("running", NDIS_STATUS_SUCCESS);
+        set(&a, offload_parameters(&[(control::IPSEC_V2_IPV4, 1)]));
+        update("IPsec off", NDIS_STATUS_SUCCESS);
+        set(&a, offload_parameters(&[(control::IPSEC_V2_IPV4, 3)]));
+        set(&a, set_power(ndis_sys::NdisDeviceStateD3));
+        update("asleep", NDIS_STATUS_SUCCESS);
+        set(&a, set_power(ndis_sys::NdisDeviceStateD0));
+        a.pause().unwrap();
+        update("paused", NDIS_STATUS_SUCCESS);
+        a.restart().unwrap();
+        wedge(&a, 0);
+        update("wedged", NDIS_STATUS_SUCCESS);
+        reset(&a, 0);
+        let high = update("reset", NDIS_STATUS_SUCCESS);
+        flow.high = Some(high);
+        set(&b, update_sa(flow.inbound, Operation::Esp, flow.spi, high));
+        flow.works(&a, &b);
+        // Deleted, though its last packet is still in progress.
+        let block = Roadblock::new(&bench.lab);
+        let first = flow.next(b"a packet of the flow");
+        let sender = block.send(&a, vec![first, flow.next(b"held up")]);
+        let pending = a.oid_begin(DeleteSaList::new(&[flow.handle]).unwrap().request()).unwrap();
+        assert!(pending.pended() && !pending.is_done());
+        let outcome = a.oid(update_sa(flow.handle, Operation::Esp, flow.spi, 9)).unwrap();
+        assert_eq!(status(outcome.status), status(ndis_sys::NDIS_STATUS_INVALID_PARAMETER), "being deleted");
+        // The slot is not to be had before the packet is done, the SPI is.
+        let again = add(&a, &flow.parameters(false));
+        assert_ne!(again, flow.handle);
+        block.release();
+        sender.join().unwrap();
+        assert!(pending.wait(Duration::from_secs(5)).unwrap());
+        assert_eq!(status(pending.finish().unwrap().status), status(NDIS_STATUS_SUCCESS));
+        a.pnp_event(&PnpEvent::SurpriseRemoved).unwrap();
+        let outcome = a.oid(update_sa(again, Operation::Esp, flow.spi, 9)).unwrap();
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_NOT_ACCEPTED), "gone");
+    }
+
+    /// A removal does not touch a request that waits: the packet's end completes it, and halt frees the rest.
+    fn removal_while_a_request_waits(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x5C).add(&a, &b);
+        let mut back = Flow::new(2, 1, 0x5D).add(&b, &a);
+        back.works(&b, &a);
+        let keys = [flow.key.to_vec(), back.key.to_vec()];
+        let found = watch_freed_memory(&bench.lab, &keys);
+        let block = Roadblock::new(&bench.lab);
+        let first = flow.next(b"a packet of the flow");
+        let sender = block.send(&a, vec![first, flow.next(b"held up")]);
+        let pending = a.oid_begin(DeleteSaList::new(&[flow.handle]).unwrap().request()).unwrap();
+        assert!(pending.pended());
+        a.pnp_event(&PnpEvent::SurpriseRemoved).unwrap();
+        assert!(!pending.is_done());
+        block.release();
+        sender.join().unwrap();
+        assert!(pending.wait(Duration::from_secs(5)).unwrap());
+        assert_eq!(status(pending.finish().unwrap().status), status(NDIS_STATUS_SUCCESS));
+        a.pause().unwrap();
+        a.halt(HaltAction::DeviceSurpriseRemoved).unwrap();
+        assert_eq!(found.load(Relaxed), 0, "key bytes in freed memory");
+    }
+
     /// A handle of an earlier adapter in the same place names nothing, whatever is in its slot now.
     fn handles_of_an_earlier_life(bench) {
         let b = bench.station(2);
@@ -282,4 +387,39 @@ on_both! {
         set(&a, offload_parameters(&[(control::IPSEC_V2_IPV4, 3)]));
         flow.works(&a, &b);
     }
+}
+
+/// A handle of an earlier load of the driver names nothing either: neither the image nor the kernel remembers it.
+fn handles_of_an_earlier_load(source: Source) {
+    let lab = Lab::new();
+    let mut handles = Vec::new();
+    for _ in 0..12 {
+        let Some(driver) = load(source, &lab) else { return };
+        for _ in 0..3 {
+            let config = AdapterConfig::new().keyword("SaOffloadCapacity", "8");
+            let a = driver.add_adapter(config).expect("MiniportInitializeEx");
+            let new: Vec<_> = (1..=8).map(|spi| add(&a, &Flow::new(1, 2, spi).parameters(false))).collect();
+            if !handles.is_empty() {
+                control::delete(&a, &handles);
+            }
+            let (summary, entries) = table(&a);
+            assert_eq!((entries.len(), summary.skipped), (8, handles.len() as u64));
+            handles.extend(new);
+            stop(&a);
+        }
+        driver.unload().expect("unload");
+    }
+    lab.assert_clean();
+    let distinct: std::collections::HashSet<_> = handles.iter().collect();
+    assert_eq!(distinct.len(), handles.len());
+}
+
+#[test]
+fn handles_of_an_earlier_load_native() {
+    handles_of_an_earlier_load(Source::Native);
+}
+
+#[test]
+fn handles_of_an_earlier_load_image() {
+    handles_of_an_earlier_load(Source::Image);
 }

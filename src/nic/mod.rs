@@ -31,7 +31,7 @@ use self::{
     port::{FrameBuffer, Interrupt, Port},
     sa::Sa,
     segment::{Plug, Segments},
-    slots::{AddError, Progress, Slots},
+    slots::{AddError, Life, Progress, Slots},
 };
 use crate::kernel::{OutOfMemory, PoolArc};
 
@@ -47,8 +47,8 @@ pub struct Config {
     pub receive_buffers: usize,
     /// Processors that may be at work at once.
     pub processors: u32,
-    /// Another number for every NIC there has been; see [`Slots::try_new`].
-    pub life: usize,
+    /// Another one for every NIC there has been; see [`Slots::try_new`].
+    pub life: Life,
 }
 
 /// One NIC. All methods may be called on all processors at once.

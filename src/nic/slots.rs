@@ -25,21 +25,57 @@ pub struct Slots {
     table: SaTable<Sa, Pool>,
 }
 
-/// Generations of one slot that belong to one life of an adapter; [`Slots::try_new`] says what for.
-const GENERATIONS_PER_LIFE: u32 = 32;
+/// Which NIC of all that there have been this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The load of the image that it belongs to: a number that no other load has had.
+    pub load: u64,
+    /// Its number among the NICs of that load.
+    pub number: usize,
+}
+
+impl Life {
+    /// Generations of one slot that belong to one life.
+    const GENERATIONS: u32 = 32;
+    /// Lives of a load whose generations do not meet. The first generation of any is below half of what a slot can have, so
+    /// that no slot wears out early.
+    const APART: usize = sa_table::MAX_GENERATION.div_ceil(2) >> Self::GENERATIONS;
+
+    /// The generation that all slots of this life begin with.
+    ///
+    /// Lives of one load are 2^32 generations apart: a handle of one names nothing in another, for sure while no slot is
+    /// used more often than that and there have been no more than [`APART`](Self::APART) lives. Where a load begins is
+    /// not known to any other load, whose lives nobody counts together with this one's: it is made of its number by a mixer.
+    /// A given handle of another load names something in a life of this one by one chance in 2^44.
+    #[expect(clippy::cast_possible_truncation, reason = "kernels that this is for have 64 bits")]
+    fn first_generation(self) -> usize {
+        let round = (self.number / Self::APART) as u64;
+        let [low, high] = [mix(self.load ^ round << 48), mix(!self.load)].map(|mixed| mixed as usize);
+        let apart = (self.number % Self::APART).wrapping_add(high) % Self::APART;
+        // No table begins at 0.
+        (apart << Self::GENERATIONS | (low & ((1 << (Self::GENERATIONS - 1)) - 1))).max(1)
+    }
+}
+
+/// A bijection of 64 bits in which each bit of the result depends on all of the argument (Stafford's 13th variant of
+/// MurmurHash3's finaliser, as in SplitMix64).
+const fn mix(mut word: u64) -> u64 {
+    word = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    word = (word ^ word >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    word = (word ^ word >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    word ^ word >> 31
+}
 
 impl Slots {
     /// Takes the memory for `capacity` SAs.
     ///
-    /// `life` is another number for each NIC that this image has had, so that a handle of one life means nothing in
-    /// another. `processors` may look SAs up at once without slowing each other down.
+    /// `life` is another one for each NIC there has been, so that a handle of one means nothing in another. `processors` may look SAs up at once without slowing each other down.
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn try_new(capacity: u32, processors: u32, life: usize) -> Result<Self, OutOfMemory> {
+    pub fn try_new(capacity: u32, processors: u32, life: Life) -> Result<Self, OutOfMemory> {
         let config = Config {
-            // No table begins at 0, as the first life would.
-            first_generation: ((life << GENERATIONS_PER_LIFE) & sa_table::MAX_GENERATION).max(1),
+            first_generation: life.first_generation(),
             ..Config::new(capacity, processors.clamp(1, sa_table::MAX_READERS))
         };
         SaTable::try_new_in(config, Pool::default()).map(|table| Self { table }).map_err(|_| OutOfMemory)
@@ -145,5 +181,26 @@ impl Reader<'_> {
     /// Ends the batch.
     pub fn leave(self) -> Progress {
         self.reader.leave()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, vec::Vec};
+
+    use super::*;
+
+    #[test]
+    fn lives_of_a_load_are_apart_and_loads_begin_anywhere() {
+        let mut beginnings = HashSet::new();
+        for load in [0, 1, 2, 1000, u64::MAX] {
+            let first = |number| Life { load, number }.first_generation();
+            let mut firsts: Vec<_> = (0..Life::APART).map(first).collect();
+            assert!(firsts.iter().all(|first| (1..=sa_table::MAX_GENERATION / 2 + 1).contains(first)));
+            firsts.sort_unstable();
+            assert!(firsts.windows(2).all(|pair| pair[1] - pair[0] == 1 << 32), "load {load}");
+            assert_ne!(first(Life::APART), first(0), "the next round begins elsewhere");
+            assert!(beginnings.insert(first(0)) && beginnings.insert(firsts[0]));
+        }
     }
 }

@@ -4,7 +4,7 @@ use core::cell::Cell;
 use core::ptr;
 
 use ndis_sys::{
-    BOOLEAN, NDIS_DEFAULT_PORT_NUMBER, NDIS_HANDLE, NDIS_MINIPORT_INIT_PARAMETERS,
+    BOOLEAN, LARGE_INTEGER, NDIS_DEFAULT_PORT_NUMBER, NDIS_HANDLE, NDIS_MINIPORT_INIT_PARAMETERS,
     NDIS_MINIPORT_INIT_PARAMETERS_REVISION_1, NDIS_MINIPORT_PAUSE_PARAMETERS,
     NDIS_MINIPORT_PAUSE_PARAMETERS_REVISION_1, NDIS_MINIPORT_RESTART_PARAMETERS,
     NDIS_MINIPORT_RESTART_PARAMETERS_REVISION_1, NDIS_OBJECT_HEADER, NDIS_OBJECT_TYPE_DEFAULT,
@@ -21,6 +21,7 @@ use ndis_sys::{
 };
 use windows_sys::Wdk::Foundation::DEVICE_OBJECT;
 use windows_sys::Wdk::System::SystemServices::{KeDelayExecutionThread, KernelMode};
+use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 
 use crate::memory::{
     self, NdisAllocateMdl, NdisAllocateNetBufferAndNetBufferList, NdisAllocateNetBufferListPool, NdisFreeMdl,
@@ -307,4 +308,14 @@ unsafe extern "win64" fn NdisMSleep(microseconds: u32) {
     let interval = -10 * i64::from(microseconds);
     // SAFETY: the interval lives during the call.
     unsafe { KeDelayExecutionThread(KernelMode as i8, false, &raw const interval) };
+}
+
+/// # Safety
+/// As NDIS documents it.
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn NdisGetSystemUpTimeEx(up: *mut LARGE_INTEGER) {
+    // SAFETY: without preconditions.
+    let milliseconds = unsafe { GetTickCount64() };
+    // SAFETY: the caller's variable.
+    unsafe { up.write(LARGE_INTEGER { QuadPart: milliseconds.cast_signed() }) };
 }
