@@ -4,7 +4,7 @@
 mod control;
 
 use control::{
-    Bench, Flow, IPSEC_V2_IPV4, SA_DELETE_REQ, add, delete, encapsulation, encapsulation_of,
+    Bench, Flow, IPSEC_V2_IPV4, Roadblock, SA_DELETE_REQ, add, delete, encapsulation, encapsulation_of,
     offload_parameters, refuses, set, slot_1, status, table,
 };
 use ndis_lab::{Adapter, AdapterConfig, Oid};
@@ -287,6 +287,54 @@ on_both! {
         back.works(&b, &a);
         let (summary, _) = table(&a);
         assert!(summary.transmits && summary.receives && !summary.asks_to_delete);
+    }
+
+    /// Switched off in the middle of a chain: what went out before was protected, what comes after it fails.
+    fn switched_off_in_the_middle_of_a_chain(bench) {
+        let (a, b, monitor) = (bench.station(1), bench.station(2), bench.station(3));
+        set(&monitor, Oid::set_u32(ndis_sys::OID_GEN_CURRENT_PACKET_FILTER, ndis_sys::NDIS_PACKET_TYPE_PROMISCUOUS));
+        let mut flow = Flow::new(1, 2, 0x40).add(&a, &b);
+        let clear = flow.clear(b"a packet of the flow");
+        let block = Roadblock::new(&bench.lab);
+        let sender = block.send(&a, vec![flow.send_of(clear.clone()), flow.next(b"held up")]);
+        set(&a, offload_parameters(&[(IPSEC_V2_IPV4, 1)]));
+        block.release();
+        assert_eq!(sender.join().unwrap(), [NDIS_STATUS_SUCCESS, NDIS_STATUS_FAILURE]);
+        assert_eq!(control::receive(&monitor).frame, flow.seal(clear), "on the wire");
+        control::receive(&b);
+        assert_eq!((monitor.frames_received(), table(&a).1.len()), (1, 1));
+    }
+
+    /// What NDIS has no memory to read keeps the adapter from starting: a default might switch on what is off.
+    fn keywords_that_cannot_be_read(bench) {
+        let calls = {
+            let before = bench.lab.fault_points();
+            control::stop(&with_keywords(bench, &[("*IPsecOffloadV2IPv4", "0")]));
+            bench.lab.fault_points() - before
+        };
+        let mut failed = 0;
+        for nth in 0..calls {
+            let reading = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let (hit, first) = (reading.clone(), bench.lab.fault_points());
+            bench.lab.set_faults(move |point| {
+                let is_read = point.function.starts_with("NdisRead") && point.nth == first + nth;
+                hit.fetch_or(is_read, std::sync::atomic::Ordering::Relaxed);
+                is_read
+            });
+            let config = AdapterConfig::new().keyword("*IPsecOffloadV2IPv4", "0");
+            let adapter = bench.driver.add_adapter(config);
+            bench.lab.clear_faults();
+            if reading.load(std::sync::atomic::Ordering::Relaxed) {
+                failed += 1;
+                assert!(adapter.is_err(), "call {nth}");
+            } else {
+                let adapter = adapter.unwrap();
+                assert!(!takes_sas(&adapter));
+                control::stop(&adapter);
+            }
+        }
+        // Every keyword of the driver, and the address.
+        assert_eq!(failed, 7);
     }
 
     /// What is current outlives pause, restart and sleep.

@@ -55,7 +55,7 @@ impl Miniport for Adapter {
     /// A chain of `?` over owned values: whatever fails, what was made before it is dropped in reverse order, the
     /// NIC unplugs itself, and NDIS sees the status.
     fn initialize<'i>(driver: &Ipsecnic, init: Initializing<'i, Self>) -> Result<Initialized<'i, Self>> {
-        let settings = Settings::read(&init.configuration()?, init.if_index());
+        let settings = Settings::read(&init.configuration()?, init.if_index())?;
         let handle = init.handle();
         let receive_pool = ReceivePool::try_new(&handle, datapath::buffer_len(&settings))?;
         let transmit_buffers = TransmitBuffers::try_new(processor::count(), datapath::buffer_len(&settings))?;

@@ -1,7 +1,8 @@
 //! An adapter's settings: the standardized keywords and our own, as the INF declares them
-//! (`enumeration-keywords`, `keywords-that-can-be-edited`). Whatever is missing or out of range is its default.
+//! (`enumeration-keywords`, `keywords-that-can-be-edited`). Whatever is missing or out of range is its default; what NDIS had
+//! no memory to read is an error, for a default might switch on what was switched off.
 
-use ndis::{Configuration, IpsecSetting};
+use ndis::{Configuration, IpsecSetting, Result};
 
 use crate::nic::{filter::MacAddress, frame};
 
@@ -43,19 +44,22 @@ pub(crate) const RECEIVE_BUFFERS: u32 = 256;
 
 impl Settings {
     /// Reads the settings of the adapter with interface index `if_index`.
-    pub(crate) fn read(configuration: &Configuration<'_>, if_index: u32) -> Self {
+    ///
+    /// # Errors
+    /// `RESOURCES`.
+    pub(crate) fn read(configuration: &Configuration<'_>, if_index: u32) -> Result<Self> {
         let permanent_address = permanent_address(if_index);
-        let (ipsec, ipsec_keyword) = ipsec(configuration);
-        Self {
-            max_frame: configuration.read_u32("*JumboPacket", MAX_FRAME, *MAX_FRAME.start()),
+        let (ipsec, ipsec_keyword) = ipsec(configuration)?;
+        Ok(Self {
+            max_frame: configuration.read_u32("*JumboPacket", MAX_FRAME, *MAX_FRAME.start())?,
             permanent_address,
-            current_address: configuration.network_address().map_or(permanent_address, MacAddress),
+            current_address: configuration.network_address()?.map_or(permanent_address, MacAddress),
             ipsec,
             ipsec_keyword,
-            segment: configuration.read_u32("SegmentId", 0..=0xFFFF, 0),
-            sa_capacity: configuration.read_u32("SaOffloadCapacity", 1..=65_536, 4096),
-            fault_injection: configuration.read_bool("FaultInjection", false),
-        }
+            segment: configuration.read_u32("SegmentId", 0..=0xFFFF, 0)?,
+            sa_capacity: configuration.read_u32("SaOffloadCapacity", 1..=65_536, 4096)?,
+            fault_injection: configuration.read_bool("FaultInjection", false)?,
+        })
     }
 
     /// Largest payload of a frame, in bytes.
@@ -68,15 +72,15 @@ impl Settings {
 const HEADER_LEN: u32 = frame::HEADER_LEN as u32;
 
 /// The IPsec keywords. The one for IPv4-only devices is asked first; a device has one of the two, never both.
-fn ipsec(configuration: &Configuration<'_>) -> (IpsecSetting, IpsecKeyword) {
+fn ipsec(configuration: &Configuration<'_>) -> Result<(IpsecSetting, IpsecKeyword)> {
     // Their numbers: 0 off, 1 AH, 2 ESP, 3 both; here 4 if there is none, or nonsense.
     let read = |keyword| configuration.read_u32(keyword, 0..=3, 4);
-    let (value, keyword) = match (read("*IPsecOffloadV2IPv4"), read("*IPsecOffloadV2")) {
+    let (value, keyword) = match (read("*IPsecOffloadV2IPv4")?, read("*IPsecOffloadV2")?) {
         (4, both @ 0..=3) => (both, IpsecKeyword::BothFamilies),
         (ipv4, _) => (ipv4, IpsecKeyword::Ipv4Only),
     };
     let value = if value > 3 { 3 } else { value };
-    (IpsecSetting { ah: value & 1 != 0, esp: value & 2 != 0 }, keyword)
+    Ok((IpsecSetting { ah: value & 1 != 0, esp: value & 2 != 0 }, keyword))
 }
 
 /// A locally administered address that no two adapters of one machine share.

@@ -8,7 +8,7 @@ use core::ptr;
 use ndis_sys::{
     NDIS_CONFIGURATION_OBJECT, NDIS_CONFIGURATION_OBJECT_REVISION_1, NDIS_CONFIGURATION_PARAMETER,
     NDIS_HANDLE, NDIS_OBJECT_HEADER, NDIS_OBJECT_TYPE_CONFIGURATION_OBJECT,
-    NDIS_SIZEOF_CONFIGURATION_OBJECT_REVISION_1, NDIS_STRING, NdisCloseConfiguration,
+    NDIS_SIZEOF_CONFIGURATION_OBJECT_REVISION_1, NDIS_STATUS, NDIS_STRING, NdisCloseConfiguration,
     NdisOpenConfigurationEx, NdisParameterHexInteger, NdisParameterInteger, NdisReadConfiguration,
     NdisReadNetworkAddress,
 };
@@ -22,7 +22,8 @@ const MAX_KEYWORD: usize = 64;
 /// An open configuration; closed on drop. PASSIVE_LEVEL throughout.
 ///
 /// NDIS validates nothing: what is absent, of the wrong type or out of range reads as the default, so that no value in the
-/// registry can keep an adapter from starting. Neither `Send` nor `Sync`: calls on one configuration must not overlap.
+/// registry can keep an adapter from starting. What could not be read for lack of memory does: it says nothing of what is
+/// there, and a default in its place could switch on what the administrator has switched off. Neither `Send` nor `Sync`: calls on one configuration must not overlap.
 pub struct Configuration<'a> {
     handle: NDIS_HANDLE,
     adapter: PhantomData<(&'a (), *const ())>,
@@ -51,18 +52,24 @@ impl Configuration<'_> {
     /// The number under `keyword`, or `default` if there is none within `range`.
     ///
     /// Keywords are stored as strings; NDIS converts them, base 10.
-    #[must_use]
-    pub fn read_u32(&self, keyword: &str, range: RangeInclusive<u32>, default: u32) -> u32 {
-        self.read_integer(keyword).filter(|value| range.contains(value)).unwrap_or(default)
+    ///
+    /// # Errors
+    ///
+    /// RESOURCES if NDIS had no memory to read it.
+    pub fn read_u32(&self, keyword: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32> {
+        Ok(self.read_integer(keyword)?.filter(|value| range.contains(value)).unwrap_or(default))
     }
 
     /// The flag under `keyword`: 1 or 0, anything else is `default`.
-    #[must_use]
-    pub fn read_bool(&self, keyword: &str, default: bool) -> bool {
-        self.read_u32(keyword, 0..=1, u32::from(default)) == 1
+    ///
+    /// # Errors
+    ///
+    /// As [`read_u32`](Self::read_u32).
+    pub fn read_bool(&self, keyword: &str, default: bool) -> Result<bool> {
+        Ok(self.read_u32(keyword, 0..=1, u32::from(default))? == 1)
     }
 
-    fn read_integer(&self, keyword: &str) -> Option<u32> {
+    fn read_integer(&self, keyword: &str) -> Result<Option<u32>> {
         let mut buffer = [0_u16; MAX_KEYWORD];
         let mut length = 0;
         for (slot, unit) in buffer.iter_mut().zip(keyword.encode_utf16()) {
@@ -70,9 +77,9 @@ impl Configuration<'_> {
             length += 1;
         }
         if keyword.encode_utf16().nth(length).is_some() {
-            return None; // longer than any keyword
+            return Ok(None); // longer than any keyword
         }
-        let bytes = u16::try_from(length * size_of::<u16>()).ok()?;
+        let Ok(bytes) = u16::try_from(length * size_of::<u16>()) else { return Ok(None) };
         let mut name = NDIS_STRING { Length: bytes, MaximumLength: bytes, Buffer: buffer.as_mut_ptr() };
         let mut status = Status::FAILURE.raw();
         let mut parameter: *mut NDIS_CONFIGURATION_PARAMETER = ptr::null_mut();
@@ -86,34 +93,46 @@ impl Configuration<'_> {
                 NdisParameterInteger,
             );
         }
-        if status != Status::SUCCESS.raw() || parameter.is_null() {
-            return None;
+        if !found(status)? || parameter.is_null() {
+            return Ok(None);
         }
         // SAFETY: on success NDIS gives a parameter that stays valid until the configuration is closed.
         let kind = unsafe { (*parameter).ParameterType };
         if kind != NdisParameterInteger && kind != NdisParameterHexInteger {
-            return None;
+            return Ok(None);
         }
         // SAFETY: as above, and with these types the integer is the member in use.
-        Some(unsafe { (*parameter).ParameterData.IntegerData })
+        Ok(Some(unsafe { (*parameter).ParameterData.IntegerData }))
     }
 
     /// The address the user gave the adapter (keyword NetworkAddress), if it is one: 6 bytes, unicast, not all zero.
-    #[must_use]
-    pub fn network_address(&self) -> Option<MacAddress> {
+    ///
+    /// # Errors
+    ///
+    /// As [`read_u32`](Self::read_u32).
+    pub fn network_address(&self) -> Result<Option<MacAddress>> {
         let mut status = Status::FAILURE.raw();
         let mut address = ptr::null_mut();
         let mut length = 0;
         // SAFETY: the configuration is open, used by this thread only, and all pointers are valid during the call.
         unsafe { NdisReadNetworkAddress(&raw mut status, &raw mut address, &raw mut length, self.handle) };
-        if status != Status::SUCCESS.raw() || address.is_null() || length as usize != MAC_ADDRESS_LENGTH {
-            return None;
+        if !found(status)? || address.is_null() || length as usize != MAC_ADDRESS_LENGTH {
+            return Ok(None);
         }
         // SAFETY: on success NDIS gives `length` = 6 bytes, valid until the configuration is closed; arrays of bytes have no
         // alignment.
         let address = unsafe { address.cast::<MacAddress>().read() };
         let unicast = address[0] & 1 == 0;
-        (unicast && address != [0; MAC_ADDRESS_LENGTH]).then_some(address)
+        Ok((unicast && address != [0; MAC_ADDRESS_LENGTH]).then_some(address))
+    }
+}
+
+/// Whether NDIS found something. FAILURE says that there is nothing, or nothing of this type; RESOURCES says nothing.
+fn found(status: NDIS_STATUS) -> Result<bool> {
+    if status == Status::RESOURCES.raw() {
+        Err(Status::RESOURCES)
+    } else {
+        Ok(status == Status::SUCCESS.raw())
     }
 }
 

@@ -46,7 +46,7 @@
 //! impl Miniport for Adapter {
 //!     type Driver = Hole;
 //!     fn initialize<'i>(_: &Hole, init: Initializing<'i, Self>) -> Result<Initialized<'i, Self>> {
-//!         let address = init.configuration()?.network_address().unwrap_or([2, 0, 0, 0, 0, 1]);
+//!         let address = init.configuration()?.network_address()?.unwrap_or([2, 0, 0, 0, 0, 1]);
 //!         let init = init.set_general(&attributes(address))?;
 //!         Ok(init.finish(Self { running: lock::SpinLock::new(false) }))
 //!     }

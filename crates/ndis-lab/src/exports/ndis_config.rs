@@ -151,6 +151,8 @@ exports! { TABLE in "ndis.sys" {
         let found = own.as_ref().or_else(|| configuration.keywords.get(&keyword));
         let made = found.filter(|_| !failing).and_then(|value| parameter(value, kind));
         let result = match made {
+            // No memory; what is not there, or of another type, is FAILURE.
+            None if failing => NDIS_STATUS_RESOURCES,
             Some(made) => {
                 configuration.parameters.push(made);
                 let last = configuration.parameters.last_mut().map(|p| &raw mut *p.value);
@@ -183,6 +185,7 @@ exports! { TABLE in "ndis.sys" {
         };
         let id = configuration.adapter;
         let result = match bytes {
+            None if failing => NDIS_STATUS_RESOURCES,
             Some(bytes) => {
                 let bytes = bytes.into_boxed_slice();
                 // SAFETY: the caller's variables; the bytes stay until the configuration closes.

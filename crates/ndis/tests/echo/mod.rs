@@ -137,9 +137,9 @@ impl Miniport for Adapter {
     fn initialize<'i>(driver: &Echo, init: Initializing<'i, Self>) -> Result<Initialized<'i, Self>> {
         assert!(init.if_index() != 0 && init.net_luid() != 0);
         let configuration = init.configuration()?;
-        let number = configuration.read_u32("Number", 10..=20, 15);
+        let number = configuration.read_u32("Number", 10..=20, 15)?;
         let permanent = [2, 0, 0, 0, 0, 1];
-        let current = configuration.network_address().unwrap_or(permanent);
+        let current = configuration.network_address()?.unwrap_or(permanent);
         drop(configuration);
         let handle = init.handle();
         let pool = ReceivePool::try_new(&handle, FRAME)?;
