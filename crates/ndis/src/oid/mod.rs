@@ -1,16 +1,21 @@
 //! OID requests, owned: every request is answered exactly once, on the path it came by.
 
+mod answer;
 mod fields;
 mod pended;
 mod queue;
 mod request;
 mod statistics;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Applied, SetError};
 
 pub use fields::checked_header;
 pub(crate) use fields::{u8_at, u32_at, usize_at};
 pub use pended::PendedOid;
 pub use queue::PendedQueue;
-pub use request::{Applied, OidCompletion, OidKind, OidRequest, SetError};
+pub use request::{OidCompletion, OidKind, OidRequest};
 pub use statistics::Statistics;
 
 use core::num::NonZeroUsize;
