@@ -45,15 +45,34 @@ fn fields(ipsec: &NDIS_IPSEC_OFFLOAD_V2) -> [u32; 16] {
     ]
 }
 
+/// The same as they lie in memory; the one byte of padding is 0.
+fn ipsec_bytes(ipsec: &NDIS_IPSEC_OFFLOAD_V2) -> Vec<u8> {
+    let fields = fields(ipsec);
+    let mut bytes = fields[0].to_le_bytes().to_vec();
+    bytes.extend(fields[1..12].iter().map(|flag| u8::from(*flag != 0)));
+    bytes.push(0);
+    bytes.extend(fields[12..].iter().flat_map(|field| field.to_le_bytes()));
+    bytes
+}
+
 /// Whether IPsec is on, by the indications since the last look; all of them have to agree. `None`: there was none.
 fn indicated(adapter: &Adapter, hardware: &NDIS_OFFLOAD) -> Option<bool> {
     let mut last = None;
+    // NDIS answers these two from attributes and indications; the driver never sees them.
+    let answers = |oid| {
+        let bytes = adapter.query_ndis(oid).expect("NDIS knows the offloads");
+        assert_eq!(bytes[..4], [0xA7, 3, 156, 0], "type, revision, size");
+        bytes
+    };
     for indication in adapter.take_statuses() {
         assert_eq!(indication.code, NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG);
         assert_eq!(indication.buffer[..4], [0xA7, 3, 156, 0], "type, revision, size");
         let ipsec = indication.offload().expect("NDIS_OFFLOAD").IPsecV2;
         let on = ipsec.Esp != 0;
         assert_eq!(fields(&ipsec), if on { fields(&hardware.IPsecV2) } else { [0; 16] });
+        assert_eq!(indication.buffer, answers(ndis_sys::OID_TCP_OFFLOAD_CURRENT_CONFIG));
+        let capabilities = answers(ndis_sys::OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES);
+        assert_eq!(&capabilities[112..144], ipsec_bytes(&hardware.IPsecV2), "whatever is on");
         last = Some(on);
     }
     last
@@ -160,15 +179,18 @@ on_both! {
             }
         }
         // What may be switched on is ESP; everything may be switched off; all else is out of range.
-        for at in (4..16).chain(20..24) {
+        for at in (4..16).chain(20..26) {
             for value in 0..=6 {
                 let (name, highest, on): (_, u8, &[u8]) = match at {
                     4..=8 => ("a checksum", 4, &[2, 3, 4]),
                     9 | 11 | 12 | 22 | 23 => ("LSO or RSC", 2, &[2]),
+                    10 => ("IPsec, version 1", 4, &[2, 3, 4]),
+                    13 | 14 => ("TCP chimney", 2, &[2]),
+                    24 => ("NVGRE", 2, &[1]),
                     IPSEC_V2 => ("IPsec of both families", 4, &[2, 3, 4]),
                     IPSEC_V2_IPV4 => ("IPsec", 4, &[2]),
-                    // IPsecV1, TCP chimney and padding: not ours to read.
-                    _ => ("obsolete", 6, &[]),
+                    // Padding, and what says something of NVGRE alone.
+                    _ => ("nothing to us", 6, &[]),
                 };
                 let expected = if value > highest {
                     NDIS_STATUS_INVALID_DATA

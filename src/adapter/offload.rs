@@ -108,6 +108,9 @@ impl OffloadConfig {
             parameters.lso_v2_ipv6,
             parameters.rsc_ipv4,
             parameters.rsc_ipv6,
+            parameters.tcp_connection_ipv4,
+            parameters.tcp_connection_ipv6,
+            parameters.encapsulated,
         ];
         let wants_checksum =
             checksums.into_iter().flatten().any(|setting| setting.transmit || setting.receive);
@@ -117,7 +120,8 @@ impl OffloadConfig {
             IpsecKeyword::Ipv4Only => (parameters.ipsec_v2_ipv4, parameters.ipsec_v2),
             IpsecKeyword::BothFamilies => (parameters.ipsec_v2, parameters.ipsec_v2_ipv4),
         };
-        let wants_other = other.is_some_and(|setting| setting.ah || setting.esp);
+        let wants_other =
+            [other, parameters.ipsec_v1].into_iter().flatten().any(|setting| setting.ah || setting.esp);
         // AH alone cannot be had. AH and ESP together are what the keyword's default says, and give what there is: ESP.
         let wants_ah = ours.is_some_and(|setting| setting.ah && !setting.esp);
         if wants_checksum || wants_toggle || wants_other || wants_ah {

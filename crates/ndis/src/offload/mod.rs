@@ -249,8 +249,9 @@ impl IpsecOffload {
 
 impl Offload {
     /// The capabilities as NDIS_OFFLOAD revision 3.
-    pub(crate) fn to_raw(self) -> NDIS_OFFLOAD {
-        NDIS_OFFLOAD {
+    pub(crate) fn to_raw(self) -> RawOffload {
+        let ipsec = self.ipsec.map(IpsecOffload::to_raw).unwrap_or_default();
+        let offload = NDIS_OFFLOAD {
             Header: NDIS_OBJECT_HEADER {
                 Type: NDIS_OBJECT_TYPE_OFFLOAD,
                 Revision: NDIS_OFFLOAD_REVISION_3,
@@ -268,8 +269,57 @@ impl Offload {
                 IPv6: self.lso_v2_ipv6.map(LsoV2Ipv6::to_raw).unwrap_or_default(),
             },
             Flags: self.flags,
-            IPsecV2: self.ipsec.map(IpsecOffload::to_raw).unwrap_or_default(),
             ..Default::default()
+        };
+        RawOffload::new(&offload, &ipsec)
+    }
+}
+
+/// An NDIS_OFFLOAD whose padding is 0 as well: NDIS copies it whole, and hands it to applications that ask.
+#[derive(Clone, Debug)]
+#[repr(transparent)]
+pub(crate) struct RawOffload([u32; size_of::<NDIS_OFFLOAD>() / 4]);
+
+impl RawOffload {
+    /// The parts that can be on, field by field where there is padding between them.
+    fn new(offload: &NDIS_OFFLOAD, ipsec: &NDIS_IPSEC_OFFLOAD_V2) -> Self {
+        const { assert!(size_of::<Self>() == size_of::<NDIS_OFFLOAD>()) };
+        const { assert!(align_of::<Self>() >= align_of::<NDIS_OFFLOAD>()) };
+        let mut raw = Self([0; _]);
+        let to = raw.as_mut_ptr();
+        macro_rules! copy {
+            ($($field:ident),*) => { $((&raw mut (*to).$field).write(offload.$field);)* };
         }
+        macro_rules! copy_ipsec {
+            ($($field:ident),*) => { $((&raw mut (*to).IPsecV2.$field).write(ipsec.$field);)* };
+        }
+        // SAFETY: the words have an NDIS_OFFLOAD's size and alignment, and are this function's own.
+        unsafe {
+            copy!(Header, Checksum, LsoV1, LsoV2, Flags);
+            copy_ipsec!(
+                Encapsulation,
+                IPv6Supported,
+                IPv4Options,
+                IPv6NonIPsecExtensionHeaders,
+                Ah,
+                Esp,
+                AhEspCombined,
+                Transport,
+                Tunnel,
+                TransportTunnelCombined,
+                LsoSupported,
+                ExtendedSequenceNumbers,
+                UdpEsp,
+                AuthenticationAlgorithms,
+                EncryptionAlgorithms,
+                SaOffloadCapacity
+            );
+        }
+        raw
+    }
+
+    /// For NDIS.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut NDIS_OFFLOAD {
+        self.0.as_mut_ptr().cast()
     }
 }

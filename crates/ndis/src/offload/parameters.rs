@@ -55,10 +55,16 @@ pub struct OffloadParameters {
     pub udp_ipv6_checksum: Option<ChecksumSetting>,
     /// Large send, version 1.
     pub lso_v1: Option<Toggle>,
+    /// IPsec, version 1.
+    pub ipsec_v1: Option<IpsecSetting>,
     /// Large send, version 2, IPv4.
     pub lso_v2_ipv4: Option<Toggle>,
     /// Large send, version 2, IPv6.
     pub lso_v2_ipv6: Option<Toggle>,
+    /// TCP chimney, IPv4.
+    pub tcp_connection_ipv4: Option<Toggle>,
+    /// TCP chimney, IPv6.
+    pub tcp_connection_ipv6: Option<Toggle>,
     /// IPsec version 2, both families (revision 2).
     pub ipsec_v2: Option<IpsecSetting>,
     /// IPsec version 2 of an IPv4-only device (revision 2).
@@ -67,6 +73,8 @@ pub struct OffloadParameters {
     pub rsc_ipv4: Option<Toggle>,
     /// Receive segment coalescing, IPv6 (revision 3).
     pub rsc_ipv6: Option<Toggle>,
+    /// Task offload of encapsulated packets, NVGRE (revision 3). Its numbers are those of other structures: 1 is on.
+    pub encapsulated: Option<Toggle>,
     /// The revision that was understood: min(the request's, 3). For SupportedRevision.
     pub revision: u8,
     /// The bytes of that revision. For BytesRead.
@@ -109,12 +117,19 @@ impl OffloadParameters {
             tcp_ipv6_checksum: checksum(since(1, offset_of!(NDIS_OFFLOAD_PARAMETERS, TCPIPv6Checksum))?)?,
             udp_ipv6_checksum: checksum(since(1, offset_of!(NDIS_OFFLOAD_PARAMETERS, UDPIPv6Checksum))?)?,
             lso_v1: toggle(since(1, offset_of!(NDIS_OFFLOAD_PARAMETERS, LsoV1))?)?,
+            ipsec_v1: ipsec(since(1, offset_of!(NDIS_OFFLOAD_PARAMETERS, IPsecV1))?)?,
             lso_v2_ipv4: toggle(since(1, offset_of!(NDIS_OFFLOAD_PARAMETERS, LsoV2IPv4))?)?,
             lso_v2_ipv6: toggle(since(1, offset_of!(NDIS_OFFLOAD_PARAMETERS, LsoV2IPv6))?)?,
+            tcp_connection_ipv4: toggle(since(1, offset_of!(NDIS_OFFLOAD_PARAMETERS, TcpConnectionIPv4))?)?,
+            tcp_connection_ipv6: toggle(since(1, offset_of!(NDIS_OFFLOAD_PARAMETERS, TcpConnectionIPv6))?)?,
             ipsec_v2: ipsec(since(2, offset_of!(NDIS_OFFLOAD_PARAMETERS, IPsecV2))?)?,
             ipsec_v2_ipv4: ipsec(since(2, offset_of!(NDIS_OFFLOAD_PARAMETERS, IPsecV2IPv4))?)?,
             rsc_ipv4: toggle(since(3, offset_of!(NDIS_OFFLOAD_PARAMETERS, RscIPv4))?)?,
             rsc_ipv6: toggle(since(3, offset_of!(NDIS_OFFLOAD_PARAMETERS, RscIPv6))?)?,
+            encapsulated: encapsulated(since(
+                3,
+                offset_of!(NDIS_OFFLOAD_PARAMETERS, EncapsulatedPacketTaskOffload),
+            )?)?,
             revision,
             size,
         })
@@ -150,6 +165,17 @@ fn toggle(value: u8) -> Result<Option<Toggle>, Status> {
     }
 }
 
+fn encapsulated(value: u8) -> Result<Option<Toggle>, Status> {
+    use ndis_sys::{NDIS_OFFLOAD_SET_NO_CHANGE, NDIS_OFFLOAD_SET_OFF, NDIS_OFFLOAD_SET_ON};
+    match value.into() {
+        NDIS_OFFLOAD_SET_NO_CHANGE => Ok(None),
+        NDIS_OFFLOAD_SET_ON => Ok(Some(Toggle::On)),
+        NDIS_OFFLOAD_SET_OFF => Ok(Some(Toggle::Off)),
+        _ => Err(Status::INVALID_DATA),
+    }
+}
+
+/// The numbers are the same for versions 1 and 2.
 fn ipsec(value: u8) -> Result<Option<IpsecSetting>, Status> {
     use ndis_sys::{
         NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_AND_ESP_ENABLED, NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_ENABLED,
@@ -217,12 +243,16 @@ mod tests {
             (7, 4),
             (8, 4),
             (9, 2),
+            (10, 4),
             (11, 2),
             (12, 2),
+            (13, 2),
+            (14, 2),
             (20, 4),
             (21, 4),
             (22, 2),
             (23, 2),
+            (24, 2),
         ] {
             for value in 0..=255 {
                 let mut bytes = wire(3, 26);
@@ -243,6 +273,10 @@ mod tests {
         assert_eq!(parsed.ipv4_checksum, Some(ChecksumSetting { transmit: false, receive: true }));
         assert_eq!(parsed.lso_v2_ipv4, Some(Toggle::Off));
         assert_eq!(parsed.ipsec_v2, Some(IpsecSetting { ah: true, esp: false }));
-        assert_eq!(parsed.tcp_ipv6_checksum, None);
+        assert_eq!((parsed.tcp_ipv6_checksum, parsed.encapsulated), (None, None));
+        for (value, toggle) in [(1, Toggle::On), (2, Toggle::Off)] {
+            bytes[24] = value;
+            assert_eq!(OffloadParameters::parse(&bytes).unwrap().encapsulated, Some(toggle));
+        }
     }
 }
