@@ -15,6 +15,7 @@ use crate::bridge;
 use crate::conformance;
 use crate::demo::{self, AlgorithmChoice, Observer, Options, Section, show};
 use crate::run;
+use crate::sa;
 use crate::source::DriverSource;
 use crate::{faults, fuzz};
 
@@ -68,6 +69,13 @@ enum Command {
     ///
     /// Exit status: 0 if nothing failed, 1 if something did, 2 if it could not be tried.
     Fuzz(fuzz::Arguments),
+    /// Adds SAs to an adapter, uses and deletes some, and shows its SA table
+    ///
+    /// Two adapters on a segment, on a deterministic machine: what is shown follows from driver, script and seed. The table
+    /// comes by the driver's private OID (docs/oids.md); there are no keys in it. Without a script, SAs are made of the seed.
+    ///
+    /// Exit status: 0 if all was done (and nothing differs, with --diff), 1 if not, 2 if it could not be tried.
+    Sa(sa::Arguments),
     /// Joins a driver's segment to a UNIX datagram socket or a TAP device, by a cable that may be bad
     ///
     /// A small IPv4 host on an adapter answers ARP and echo requests and sends its own, under ESP (IPsec Task Offload
@@ -113,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Conformance(arguments) => verdict(conformance::command(&arguments, say)),
         Command::Faults(arguments) => verdict(faults::command(&arguments, say)),
         Command::Fuzz(arguments) => verdict(fuzz::command(&arguments, say)),
+        Command::Sa(arguments) => verdict(sa::command(&arguments, say)),
         #[cfg(unix)]
         Command::Bridge(arguments) => verdict(bridge::command(&arguments, say)),
     }

@@ -8,7 +8,7 @@
 //! - [`faults`]: `lab faults`, fault injection
 //! - [`fuzz`]: `lab fuzz`, scripts by chance
 //! - [`life`]: what a driver lives through while faults are injected
-//! - [`sa`]: security associations on the command line
+//! - [`sa`]: `lab sa`, the SA table of an adapter
 //! - [`station`]: a small IPv4 host on an adapter
 //! - [`run`]: `lab run`, any miniport's standard life
 //! - [`source`]: where the driver comes from

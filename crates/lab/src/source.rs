@@ -64,7 +64,14 @@ impl DriverSource {
     /// # Errors
     /// [`SourceError`] if there is no driver that can be used.
     pub fn load(&self) -> Result<(Lab, Driver), SourceError> {
-        let lab = Lab::new();
+        self.load_on(Lab::new())
+    }
+
+    /// As [`load`](Self::load), on this machine.
+    ///
+    /// # Errors
+    /// [`SourceError`] if there is no driver that can be used.
+    pub fn load_on(&self, lab: Lab) -> Result<(Lab, Driver), SourceError> {
         let driver = self.load_into(&lab).map_err(|error| match (self, error) {
             (Self::Native | Self::Linked(_), error) => SourceError::Native(error),
             (Self::Image(path), LabError::Load(LoadError::Io(error))) => {
