@@ -27,6 +27,9 @@
 //!    E pass read the line after U (a read-modify-write chain that U heads: it synchronizes), before it changed
 //!    E, which the reclaimer loaded. All accesses of the reader to X happen before the drop of X.  ∎
 //!
+//! A reader that is **renewed** ([`Reader::renew`](crate::Reader::renew)) while E is still the value that it read when it
+//! was pinned does nothing: its pin just lasts longer. The proof does not ask how long a pin lasts.
+//!
 //! (With s + 2, step 2 would fail for a reader that loads E, is preempted while E moves, and then counts itself.)
 //!
 //! # No wake-up is lost
@@ -35,6 +38,10 @@
 //! was not 0, by a read-modify-write of the same word that the count is in. The one who brings that count to 0 sees the
 //! bit in what its `fetch_sub` returns: it must drive, that is, try to advance in its turn. So whenever somebody
 //! is told "not yet", there is a pinned thread that will drive when it unpins, or a thread that is driving now.
+//!
+//! A reader that is renewed again and again does not put that off: who is blocked by a pin under the parity of e has found E
+//! to be at least e + 1, as it scans for the parity of E - 1. The reader compares E with the e that it read, so it unpins at the
+//! first renewal that sees E as it is; and if there is no other renewal, then it unpins when it leaves.
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering, order_s};
 
@@ -148,10 +155,8 @@ impl Line {
 const WAKE: u32 = 1 << 31;
 
 /// What a pin is counted under: 0 or 1.
-pub(crate) type Parity = usize;
-
-const fn parity(epoch: u64) -> Parity {
-    (epoch & 1) as Parity
+const fn parity(epoch: u64) -> usize {
+    (epoch & 1) as usize
 }
 
 /// What an attempt to advance found.
@@ -162,35 +167,36 @@ pub(crate) enum Advance {
     Blocked,
 }
 
-/// Pins the calling thread in `line`; gives the parity to unpin with.
+/// Pins the calling thread in `line`, under the parity of the epoch that it gives.
 ///
 /// # Panics
 ///
 /// With 2^30 pins in one line: guards are being leaked in a loop, as `Arc` aborts in that case.
 #[inline]
-pub(crate) fn pin(epoch: &AtomicU64, line: &Line) -> Parity {
+pub(crate) fn pin(epoch: &AtomicU64, line: &Line) -> u64 {
     // Relaxed: the proof holds whatever value this reads.
-    let parity = parity(epoch.load(Ordering::Relaxed));
+    let epoch = epoch.load(Ordering::Relaxed);
+    let parity = parity(epoch);
     // SeqCst: F of the proof.
     let before = line.pins[parity].fetch_add(1, Ordering::SeqCst);
     order_s();
     if before & !WAKE >= MAX_PINS {
         leaked(line, parity);
     }
-    parity
+    epoch
 }
 
 #[cold]
-fn leaked(line: &Line, parity: Parity) -> ! {
+fn leaked(line: &Line, parity: usize) -> ! {
     line.pins[parity].fetch_sub(1, Ordering::SeqCst);
     panic!("2^30 guards of one SA table are alive: they are being leaked");
 }
 
-/// Unpins. True if somebody waits for this: the caller must drive.
+/// Ends the pin that [`pin`] gave this epoch for. True if somebody waits for this: the caller must drive.
 #[inline]
 #[must_use]
-pub(crate) fn unpin(line: &Line, parity: Parity) -> bool {
-    let pins = &line.pins[parity & 1];
+pub(crate) fn unpin(line: &Line, epoch: u64) -> bool {
+    let pins = &line.pins[parity(epoch)];
     // SeqCst: U of the proof (it releases this thread's reads of entries).
     if pins.fetch_sub(1, Ordering::SeqCst) != WAKE | 1 {
         return false;

@@ -133,8 +133,12 @@ impl State {
     #[inline]
     pub(crate) const fn to_handle(self) -> Handle {
         let raw = self.to(Phase::Live).0;
-        // SAFETY: the states of slots have a generation of at least 1, so the word is not 0.
-        Handle(unsafe { NonZeroUsize::new_unchecked(raw) })
+        // SAFETY: the states of slots have a generation of at least 1, so the word is not 0. (Said twice: the first is what
+        // spares who makes an `Option` of this a comparison.)
+        Handle(unsafe {
+            core::hint::assert_unchecked(raw != 0);
+            NonZeroUsize::new_unchecked(raw)
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod epoch;
 mod handle;
 mod index;
 mod key;
+mod prefetch;
 mod progress;
 mod reader;
 mod shared;

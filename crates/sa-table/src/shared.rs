@@ -1,6 +1,6 @@
 //! The parts of the table that all handles to it share: slots, free list, limbo lists, and the drive.
 
-use crate::epoch::{self, Advance, Control, Counter, GRACE, LIMBOS, Line, Parity, Wake};
+use crate::epoch::{self, Advance, Control, Counter, GRACE, LIMBOS, Line, Wake};
 use crate::handle::{MAX_GENERATION, Phase, State};
 use crate::index::Home;
 use crate::key::Hasher;
@@ -41,13 +41,13 @@ impl<V> Core<V> {
     }
 
     #[inline]
-    pub(crate) fn pin(&self, line: &Line) -> Parity {
+    pub(crate) fn pin(&self, line: &Line) -> u64 {
         epoch::pin(&self.control().epoch.0, line)
     }
 
     #[inline]
     pub(crate) fn home(&self, key: &[u64; 3]) -> Home<'_> {
-        Home::of(self.hasher.hash(key), self.storage.buckets())
+        self.storage.index().home(self.hasher.hash(key))
     }
 
     /// E. `SeqCst`: in S, as the proof in `epoch` needs for stamps and reclaims.
@@ -267,9 +267,7 @@ impl<V> Core<V> {
             self.renew(index, state.generation());
             dropped += 1;
         }
-        for bucket in self.storage.buckets() {
-            bucket.reset();
-        }
+        self.storage.index().reset();
         // Upwards again, as in a new table.
         for index in (0..self.storage.slot_count()).rev() {
             if self.slot(index).link.load(Ordering::Relaxed) != WORN_OUT {
@@ -320,11 +318,16 @@ mod tests {
     fn keys_have_homes_in_the_table() {
         let hasher = Hasher::new(7);
         for count in [1, 2, 4, 1024, 16_384] {
+            let lanes: Vec<_> = (0..count).map(|_| crate::index::Lanes::new()).collect();
             let buckets: Vec<_> = (0..count).map(|_| crate::index::Bucket::new()).collect();
+            let index = crate::index::Index::new(&lanes, &buckets);
             let hashes = (0..1000).map(|spi| crate::InboundKey::v4(spi, [10, 0, 0, 1], crate::Protocol::Ah));
             for hash in hashes.map(|key| hasher.hash(key.words())).chain([0, 1, u64::MAX, 1 << 32]) {
-                let home = Home::of(hash, &buckets);
-                assert!(buckets.as_ptr_range().contains(&std::ptr::from_ref(home.bucket)));
+                let home = index.home(hash);
+                let at = |of: *const u8, base: *const u8, size: usize| (of.addr() - base.addr()) / size;
+                let lane = at(std::ptr::from_ref(home.lanes).cast(), lanes.as_ptr().cast(), 48);
+                let bucket = at(std::ptr::from_ref(home.bucket).cast(), buckets.as_ptr().cast(), 8);
+                assert!(lane == bucket && bucket < count);
             }
         }
     }

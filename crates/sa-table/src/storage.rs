@@ -9,7 +9,7 @@ use core::slice;
 use allocator_api2::alloc::{AllocError, Allocator};
 
 use crate::epoch::{Control, Line};
-use crate::index::Bucket;
+use crate::index::{Bucket, Index, Lanes};
 use crate::slot::{NONE, Slot};
 
 /// What every allocator gives; a kernel pool gives no more. What needs more is aligned within the block.
@@ -17,7 +17,7 @@ const BLOCK_ALIGN: usize = 16;
 /// The block's parts start at cache lines even where their types do not ask for it.
 const PART_ALIGN: usize = 64;
 
-/// How many of each thing a table has. None is 0, and `buckets` is a power of two.
+/// How many of each thing a table has. None is 0, and `buckets` (and lanes, one of each) is a power of two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dimensions {
     pub(crate) slots: u32,
@@ -35,6 +35,7 @@ pub(crate) struct Dimensions {
 pub(crate) struct Storage<V> {
     control: NonNull<Control>,
     lines: NonNull<Line>,
+    lanes: NonNull<Lanes>,
     buckets: NonNull<Bucket>,
     slots: NonNull<Slot<V>>,
     dims: Dimensions,
@@ -71,11 +72,12 @@ impl<V> Storage<V> {
             return Err(AllocError);
         }
         // SAFETY: start + plan.size <= size, so the base and each part's offset lie in the block.
-        let (control, lines, buckets, slots) = unsafe {
+        let (control, lines, lanes, buckets, slots) = unsafe {
             let base = block.add(start);
             (
                 base.cast::<Control>(),
                 base.add(plan.lines).cast::<Line>(),
+                base.add(plan.lanes).cast::<Lanes>(),
                 base.add(plan.buckets).cast::<Bucket>(),
                 base.add(plan.slots).cast::<Slot<V>>(),
             )
@@ -88,6 +90,7 @@ impl<V> Storage<V> {
                 lines.add(i as usize).write(Line::new());
             }
             for i in 0..dims.buckets {
+                lanes.add(i as usize).write(Lanes::new());
                 buckets.add(i as usize).write(Bucket::new());
             }
             for i in 0..dims.slots {
@@ -95,7 +98,7 @@ impl<V> Storage<V> {
                 Slot::init(slots.add(i as usize).as_ptr(), i, dims.first_generation, next);
             }
         }
-        Ok(Self { control, lines, buckets, slots, dims, block, layout, owns: PhantomData })
+        Ok(Self { control, lines, lanes, buckets, slots, dims, block, layout, owns: PhantomData })
     }
 
     /// Gives the block back. Values are not dropped: the table does that first.
@@ -113,6 +116,10 @@ impl<V> Storage<V> {
                 ptr::drop_in_place(ptr::slice_from_raw_parts_mut(
                     self.lines.as_ptr(),
                     self.dims.lines as usize,
+                ));
+                ptr::drop_in_place(ptr::slice_from_raw_parts_mut(
+                    self.lanes.as_ptr(),
+                    self.dims.buckets as usize,
                 ));
                 ptr::drop_in_place(ptr::slice_from_raw_parts_mut(
                     self.buckets.as_ptr(),
@@ -150,9 +157,15 @@ impl<V> Storage<V> {
     }
 
     #[inline]
-    pub(crate) fn buckets(&self) -> &[Bucket] {
+    pub(crate) fn index(&self) -> Index<'_> {
+        let count = self.dims.buckets as usize;
         // SAFETY: by the invariants.
-        unsafe { slice::from_raw_parts(self.buckets.as_ptr(), self.dims.buckets as usize) }
+        unsafe {
+            Index::new(
+                slice::from_raw_parts(self.lanes.as_ptr(), count),
+                slice::from_raw_parts(self.buckets.as_ptr(), count),
+            )
+        }
     }
 
     #[inline]
@@ -165,6 +178,7 @@ impl<V> Storage<V> {
 /// Offsets of the parts from the base, which is where the control part is.
 struct Plan<V> {
     lines: usize,
+    lanes: usize,
     buckets: usize,
     slots: usize,
     size: usize,
@@ -180,8 +194,17 @@ impl<V> Plan<V> {
         }
         let layout = Layout::new::<Control>();
         let (layout, lines) = then::<Line>(layout, dims.lines)?;
+        let (layout, lanes) = then::<Lanes>(layout, dims.buckets)?;
         let (layout, buckets) = then::<Bucket>(layout, dims.buckets)?;
         let (layout, slots) = then::<Slot<V>>(layout, dims.slots)?;
-        Some(Self { lines, buckets, slots, size: layout.size(), align: layout.align(), of: PhantomData })
+        Some(Self {
+            lines,
+            lanes,
+            buckets,
+            slots,
+            size: layout.size(),
+            align: layout.align(),
+            of: PhantomData,
+        })
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::mem::ManuallyDrop;
 
-use crate::epoch::{self, Counter, Line, Parity};
+use crate::epoch::{self, Counter, Line};
 use crate::handle::{Handle, Phase, State};
 use crate::index::{Bucket, Commit, Home, LANES, MAX_CHAIN};
 use crate::key::{InboundKey, OUTBOUND};
@@ -96,12 +96,12 @@ impl<'t, V> Writer<'t, V> {
         } else {
             // Release: whoever finds the entry in the index may load Built, and make it Live for this thread.
             slot.state.store(free.to(Phase::Built).0, Ordering::Release);
-            let parity = self.core.pin(self.line);
+            let epoch = self.core.pin(self.line);
             let committed = self.commit(index, &words);
             if committed.is_ok() {
                 publish(slot, free);
             }
-            self.unpin(parity);
+            self.unpin(epoch);
             if let Err(refusal) = committed {
                 slot.state.store(free.0, Ordering::Relaxed);
                 // SAFETY: the index does not hold the entry, so it never was Live, and this thread owns the slot still.
@@ -159,7 +159,7 @@ impl<'t, V> Writer<'t, V> {
                 // The lane is this thread's. What was scanned is still all there is, as the word had not changed.
                 commit = taken;
                 lane = Some(free);
-                bucket.set_lane(free, index, home.tag);
+                home.lanes.set(free, index, home.tag);
             }
             let to = if let Some(lane) = lane {
                 // Relaxed, also below: the exchange releases it.
@@ -179,10 +179,9 @@ impl<'t, V> Writer<'t, V> {
 
     /// Looks for a live entry with this key among those that `commit`, loaded while pinned, holds.
     fn scan(&self, home: Home<'_>, commit: Commit, words: &[u64; 3]) -> Scan {
-        let bucket = home.bucket;
-        let tagged = bucket.matches(home.tag);
+        let tagged = home.lanes.matches(home.tag);
         for lane in (0..LANES).filter(|&lane| commit.valid() >> lane & 1 != 0 && tagged.has(lane)) {
-            if let Some(handle) = self.same(u32::from(bucket.slot(lane)), words) {
+            if let Some(handle) = self.same(u32::from(home.lanes.slot(lane)), words) {
                 return Scan::Found(handle);
             }
         }
@@ -232,9 +231,9 @@ impl<'t, V> Writer<'t, V> {
     ///
     /// [`Stale`] if there is no such live entry (any more).
     pub fn retire(&mut self, handle: Handle) -> Result<GracePeriod, Stale> {
-        let parity = self.core.pin(self.line);
+        let epoch = self.core.pin(self.line);
         let retired = self.unpublish(handle);
-        self.unpin(parity);
+        self.unpin(epoch);
         let Some((grace, pending)) = retired else {
             self.stale += 1;
             return Err(Stale);
@@ -311,8 +310,8 @@ impl<'t, V> Writer<'t, V> {
         }
     }
 
-    fn unpin(&mut self, parity: Parity) {
-        if epoch::unpin(self.line, parity) {
+    fn unpin(&mut self, epoch: u64) {
+        if epoch::unpin(self.line, epoch) {
             self.progress |= self.core.drive();
         }
     }

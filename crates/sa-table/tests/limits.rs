@@ -374,3 +374,33 @@ fn an_iterating_reader_sees_every_entry_once() {
         .collect();
     assert_eq!(dump, expected);
 }
+
+/// A renewal is free as long as nobody waits, and ends a grace period if somebody does.
+#[test]
+fn a_renewed_reader_is_in_nobodys_way() {
+    let table = SaTable::try_new(Config::new(4, 2)).unwrap();
+    let dropped = Arc::new(());
+    let handle = insert(&table, Some(key(1)), dropped.clone()).unwrap();
+    let mut reader = table.enter(1);
+    let epoch = table.stats().epoch;
+    assert!(!reader.renew().ended(), "nobody has retired anything");
+    let mut writer = table.writer(0);
+    let grace = writer.retire(handle).unwrap();
+    let _ = writer.finish();
+    let _ = table.try_reclaim();
+    assert!(!table.is_over(grace), "the reader was overlooked");
+    assert!(table.stats().epoch > epoch);
+    assert_eq!(reader.find(&key(1)), None);
+    assert!(reader.renew().ended(), "the wake-up was lost");
+    assert!(table.is_over(grace));
+    assert_eq!(Arc::strong_count(&dropped), 1);
+    // It is a reader again.
+    let handle = insert(&table, Some(key(2)), dropped.clone()).unwrap();
+    let mut writer = table.writer(0);
+    let grace = writer.retire(handle).unwrap();
+    let _ = writer.finish();
+    let _ = table.try_reclaim();
+    assert!(!table.is_over(grace), "the renewed reader was overlooked");
+    assert!(reader.leave().ended());
+    assert!(table.is_over(grace));
+}

@@ -137,6 +137,69 @@ fn lookup_by_handle_and_retirement() {
     });
 }
 
+/// A reader that goes from batch to batch, and finds the entry in the first, the second, both or none, while it is retired and
+/// reclaimed.
+#[test]
+fn renewal_and_retirement() {
+    model(2, 3, |first| {
+        let table = table(1, 1);
+        let handle = insert(&table, Some(key(1)), 7).unwrap();
+        race(
+            first,
+            [
+                part(&table, move |table| {
+                    let mut reader = table.enter(0);
+                    let before = reader.get(handle).map(Sa::read);
+                    let _ = reader.renew();
+                    reader.find_many(&[key(1)], |_, found| {
+                        if let Some((found, sa)) = found {
+                            assert_eq!((found, sa.read(), before), (handle, 7, Some(7)));
+                        }
+                    });
+                    let _ = reader.leave();
+                }),
+                part(&table, move |table| {
+                    retire(table, handle).unwrap();
+                    reclaim(table);
+                }),
+            ],
+        );
+        assert_eq!(table.stats().pending, 0);
+    });
+}
+
+/// A reader whose renewal may come after an entry was retired and E has moved, and which then finds another one that is
+/// retired in turn: its new pin must be as good as a first one.
+#[test]
+fn a_renewed_pin_protects() {
+    model(2, 3, |first| {
+        let table = table(2, 1);
+        let handles = [insert(&table, None, 1).unwrap(), insert(&table, None, 2).unwrap()];
+        race(
+            first,
+            [
+                part(&table, move |table| {
+                    let mut reader = table.enter(0);
+                    let _ = reader.renew();
+                    for (handle, value) in handles.into_iter().zip([1, 2]) {
+                        if let Some(sa) = reader.get(handle) {
+                            assert_eq!((sa.read(), sa.read()), (value, value));
+                        }
+                    }
+                    let _ = reader.leave();
+                }),
+                part(&table, move |table| {
+                    for handle in handles {
+                        retire(table, handle).unwrap();
+                        reclaim(table);
+                    }
+                }),
+            ],
+        );
+        assert_eq!(table.stats().pending, 0);
+    });
+}
+
 /// Why entries wait for three steps of the epoch, not two: a reader looks at E and is preempted; one writer moves E, and then
 /// scans the lines for the parity that the reader will count itself under, finds nobody, and is preempted; the reader
 /// counts itself and finds an entry; another writer retires it; the first one moves E, and once more, for the other
@@ -487,6 +550,31 @@ fn a_grace_period_is_told() {
             first,
             [
                 part(&table, move |table| read(table, &r, 0, handle)),
+                part(&table, move |table| delete(table, &d, handle)),
+            ],
+        );
+        all_told(&table, &requests, 1);
+    });
+}
+
+/// The same, where the reader may learn of the deletion when it is renewed, between two batches.
+#[test]
+fn a_grace_period_is_told_by_a_renewal() {
+    model(2, 3, |first| {
+        let table = table(1, 1);
+        let requests = Store::default();
+        let handle = insert(&table, None, 7).unwrap();
+        let [r, d] = [requests.clone(), requests.clone()];
+        race(
+            first,
+            [
+                part(&table, move |table| {
+                    let mut reader = table.enter(0);
+                    let _ = reader.get(handle).map(Sa::read);
+                    complete(table, &r, reader.renew());
+                    let _ = reader.get(handle).map(Sa::read);
+                    complete(table, &r, reader.leave());
+                }),
                 part(&table, move |table| delete(table, &d, handle)),
             ],
         );

@@ -26,6 +26,8 @@ enum Step {
     Enter,
     /// Close the n-th open one.
     Leave(usize),
+    /// Renew the n-th open one.
+    Renew(usize),
     Reclaim,
 }
 
@@ -36,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => any::<usize>().prop_map(Step::Retire),
         2 => Just(Step::Enter),
         3 => any::<usize>().prop_map(Step::Leave),
+        3 => any::<usize>().prop_map(Step::Renew),
         3 => Just(Step::Reclaim),
     ]
 }
@@ -64,7 +67,7 @@ proptest! {
         let mut model = Model::default();
         let mut serial = 0u64;
         {
-            let mut readers = Vec::new();
+            let mut readers: Vec<sa_table::Reader<'_, _>> = Vec::new();
             for step in &steps {
                 match *step {
                     Step::Insert(k) => {
@@ -120,6 +123,12 @@ proptest! {
                             let _ = readers.swap_remove(at).leave();
                         }
                     }
+                    Step::Renew(n) => {
+                        if !readers.is_empty() {
+                            let at = n % readers.len();
+                            let _ = readers[at].renew();
+                        }
+                    }
                     Step::Reclaim => {
                         let _ = table.try_reclaim();
                         if readers.is_empty() {
@@ -139,6 +148,16 @@ proptest! {
                     let found = reader.find(&key(k)).map(|(handle, v)| (handle, **v));
                     let expected = model.by_key.get(&k).map(|handle| (*handle, *model.live[handle].1));
                     prop_assert_eq!(found, expected);
+                }
+                // More than are looked up at a time, in another order, some of them twice.
+                let many: Vec<u32> = (0..70).map(|n| n * 7 % 24).collect();
+                let keys: Vec<_> = many.iter().copied().map(key).collect();
+                let mut seen = Vec::new();
+                reader.find_many(&keys, |n, found| seen.push((n, found.map(|(handle, v)| (handle, **v)))));
+                prop_assert_eq!(seen.len(), many.len());
+                for (n, (at, found)) in seen.into_iter().enumerate() {
+                    let expected = model.by_key.get(&many[n]).map(|handle| (*handle, *model.live[handle].1));
+                    prop_assert_eq!((at, found), (n, expected));
                 }
                 let dump: HashSet<Handle> = reader.iter().map(|entry| entry.handle).collect();
                 prop_assert_eq!(dump, model.live.keys().copied().collect::<HashSet<_>>());

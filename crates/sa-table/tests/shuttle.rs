@@ -162,13 +162,25 @@ impl Model {
     }
 
     fn read(&self, cpu: u32, steps: u32) {
+        let mut reader = self.table.enter(cpu);
         for _ in 0..steps {
-            let reader = self.table.enter(cpu);
+            // The next batch, in one of the two ways.
+            if thread_rng().gen_bool(0.5) {
+                self.progress(reader.renew());
+            } else {
+                self.progress(reader.leave());
+                reader = self.table.enter(cpu);
+            }
             let mut held = Vec::new();
             for _ in 0..thread_rng().gen_range(1..5) {
                 let spi = thread_rng().gen_range(0..KEYS);
                 let begin = self.now();
-                let found = reader.find(&key(spi));
+                let mut found = None;
+                if thread_rng().gen_bool(0.5) {
+                    found = reader.find(&key(spi));
+                } else {
+                    reader.find_many(&[key(spi)], |_, one| found = one);
+                }
                 let end = self.now();
                 if let Some((_, sa)) = found {
                     assert_eq!(sa.spi, spi);
@@ -200,8 +212,8 @@ impl Model {
             for sa in held {
                 sa.check();
             }
-            self.progress(reader.leave());
         }
+        self.progress(reader.leave());
     }
 }
 

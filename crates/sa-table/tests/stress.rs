@@ -149,8 +149,15 @@ impl Driver {
     fn read(&self, cpu: u32, seed: u64) -> u64 {
         let mut random = Random(seed);
         let mut found = 0;
+        let mut reader = self.table.enter(cpu);
         while !self.stop.load(Ordering::Relaxed) {
-            let reader = self.table.enter(cpu);
+            // The next batch, in one of the two ways.
+            if random.next().is_multiple_of(2) {
+                self.progress(reader.renew());
+            } else {
+                self.progress(reader.leave());
+                reader = self.table.enter(cpu);
+            }
             let mut held = Vec::new();
             for _ in 0..random.below(40) {
                 let spi = random.below(96);
@@ -159,6 +166,14 @@ impl Driver {
                     held.push(value);
                 }
             }
+            let spis: Vec<u32> = (0..random.below(80)).map(|_| random.below(96)).collect();
+            let keys: Vec<_> = spis.iter().copied().map(key).collect();
+            reader.find_many(&keys, |n, found| {
+                if let Some((_, value)) = found {
+                    assert_eq!(value.spi, spis[n]);
+                    held.push(value);
+                }
+            });
             for handle in self.handles.lock().unwrap().iter() {
                 held.extend(reader.get(*handle));
             }
@@ -169,8 +184,8 @@ impl Driver {
                 value.check();
             }
             found += held.len() as u64;
-            self.progress(reader.leave());
         }
+        self.progress(reader.leave());
         found
     }
 }

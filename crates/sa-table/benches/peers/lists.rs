@@ -13,6 +13,7 @@ pub(crate) fn run(rounds: usize, report: &mut Report) {
     let table: SaTable<Value> = SaTable::try_new(Config::new(MAX_CAPACITY, 4)).unwrap();
     let mut section =
         Section::new("Deletion lists, each with its grace period; insertions before that", "ns per node");
+    eprintln!("deletion lists …");
     for nodes in [1usize, 8, 64, 512, 4096, 65_536] {
         let (mut inserts, mut deletes) = (vec![], vec![]);
         // The rest of the table is full, so that all lists work in the same memory.
@@ -42,8 +43,8 @@ pub(crate) fn run(rounds: usize, report: &mut Report) {
             assert!(table.is_over(grace.unwrap()));
             deletes.push(start.elapsed().as_nanos() as f64 / nodes as f64);
         }
-        section.add(nodes as u64, "insert", "sa-table", median(inserts), None);
-        section.add(nodes as u64, "delete", "sa-table", median(deletes), None);
+        section.add(nodes as u64, "insert", "sa-table", median(inserts));
+        section.add(nodes as u64, "delete", "sa-table", median(deletes));
         let mut writer = table.writer(0);
         for handle in rest {
             let _ = writer.retire(handle);
@@ -52,13 +53,11 @@ pub(crate) fn run(rounds: usize, report: &mut Report) {
         let _ = table.try_reclaim();
     }
     report.add(section);
-    let per_slot = |capacity| {
+    let mut section = Section::new("Memory beyond the entries (key and value)", "bytes per slot");
+    for capacity in [4096, MAX_CAPACITY] {
         let table: SaTable<Value> = SaTable::try_new(Config::new(capacity, 4)).unwrap();
-        table.stats().bytes as f64 / f64::from(capacity)
-    };
-    report.note(format!(
-        "Memory: {:.2} bytes per slot at {MAX_CAPACITY}, of which the entry (key and value) has {}.",
-        per_slot(MAX_CAPACITY),
-        24 + size_of::<Value>(),
-    ));
+        let per_slot = table.stats().bytes as f64 / f64::from(capacity);
+        section.add(u64::from(capacity), "memory", "sa-table", per_slot - (24 + size_of::<Value>()) as f64);
+    }
+    report.add(section);
 }

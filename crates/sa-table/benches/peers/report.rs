@@ -1,4 +1,4 @@
-//! The figures as text, Markdown and JSON.
+//! The figures as text and as JSON.
 
 use std::fmt::Write;
 
@@ -21,7 +21,8 @@ struct Row {
     what: String,
     name: &'static str,
     figure: f64,
-    rate: Option<f64>,
+    ratio: f64,
+    rate: f64,
 }
 
 impl Section {
@@ -29,15 +30,23 @@ impl Section {
         Self { title, unit, rows: Vec::new() }
     }
 
-    /// A figure; `rate` is that of the writer that went on meanwhile, in pairs per second.
-    pub(crate) fn add(&mut self, size: u64, what: &str, name: &'static str, figure: f64, rate: Option<f64>) {
-        self.rows.push(Row { size, what: what.into(), name, figure, rate });
+    /// A figure of one table.
+    pub(crate) fn add(&mut self, size: u64, what: &str, name: &'static str, figure: f64) {
+        self.rows.push(Row { size, what: what.into(), name, figure, ratio: f64::NAN, rate: f64::NAN });
     }
 
-    /// The figure divided by that of the first table in the same row group.
-    fn ratio(&self, row: &Row) -> f64 {
-        let first = self.rows.iter().find(|other| other.size == row.size && other.what == row.what);
-        row.figure / first.map_or(f64::NAN, |first| first.figure)
+    /// A figure beside others; `ratio` is what it is of the first table's, and `rate` that of the writer that went on meanwhile,
+    /// in pairs per second (not a number if there was none).
+    pub(crate) fn compare(
+        &mut self,
+        size: u64,
+        what: &str,
+        name: &'static str,
+        figure: f64,
+        ratio: f64,
+        rate: f64,
+    ) {
+        self.rows.push(Row { size, what: what.into(), name, figure, ratio, rate });
     }
 }
 
@@ -55,17 +64,15 @@ impl Report {
         for section in &self.sections {
             let _ = writeln!(text, "\n{} ({})", section.title, section.unit);
             for row in &section.rows {
-                let rate = row.rate.filter(|rate| rate.is_finite());
-                let _ = writeln!(
-                    text,
-                    "  {:>6}  {:<40} {:<22} {:>9.2}  {:>6.2}x{}",
-                    row.size,
-                    row.what,
-                    row.name,
-                    row.figure,
-                    section.ratio(row),
-                    rate.map_or(String::new(), |rate| format!("  writer {:.2} M pairs/s", rate / 1e6)),
-                );
+                let _ =
+                    write!(text, "  {:>6}  {:<12} {:<24} {:>9.2}", row.size, row.what, row.name, row.figure);
+                if row.ratio.is_finite() {
+                    let _ = write!(text, "  {:>6.2}x", row.ratio);
+                }
+                if row.rate.is_finite() {
+                    let _ = write!(text, "  writer {:.2} M pairs/s", row.rate / 1e6);
+                }
+                let _ = writeln!(text);
             }
         }
         let _ = writeln!(text);
@@ -75,31 +82,8 @@ impl Report {
         text
     }
 
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = String::from("# SA table: benchmarks\n\nWritten by `cargo bench -p sa-table`.\n");
-        for section in &self.sections {
-            let _ = writeln!(text, "\n## {}\n", section.title);
-            let _ = writeln!(text, "| SAs | | table | {} | ratio | writer, M pairs/s |", section.unit);
-            let _ = writeln!(text, "|---:|---|---|---:|---:|---:|");
-            for row in &section.rows {
-                let rate = row.rate.filter(|rate| rate.is_finite());
-                let _ = writeln!(
-                    text,
-                    "| {} | {} | {} | {:.2} | {:.2} | {} |",
-                    row.size,
-                    row.what,
-                    row.name,
-                    row.figure,
-                    section.ratio(row),
-                    rate.map_or(String::new(), |rate| format!("{:.2}", rate / 1e6)),
-                );
-            }
-        }
-        let _ = writeln!(text, "\n{}", self.notes.join("\n\n"));
-        text
-    }
-
     pub(crate) fn json(&self) -> String {
+        // What is not a number is nothing.
         let number = |n: f64| if n.is_finite() { format!("{n:.4}") } else { "null".into() };
         let rows: Vec<_> = self
             .sections
@@ -115,8 +99,8 @@ impl Report {
                     row.name,
                     section.unit,
                     number(row.figure),
-                    number(section.ratio(row)),
-                    number(row.rate.unwrap_or(f64::NAN)),
+                    number(row.ratio),
+                    number(row.rate),
                 )
             })
             .collect();

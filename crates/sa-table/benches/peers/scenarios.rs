@@ -1,15 +1,17 @@
 //! Lookups and writers of all tables, in rounds.
 
-use std::hint::black_box;
+use std::collections::hash_map::RandomState;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use sa_table::{Handle, InboundKey};
+
+use crate::foreign::{Dpdk, Foreign, Lfht, Peer};
+use crate::maps::{Dash, Papaya, Plain, SameHash, Scc};
 use crate::measure::{median, per_unit, stay_on, thread_time};
 use crate::report::{Report, Section};
-use crate::tables::{
-    BATCH, ByHandle, ByKey, Dash, Key, Papaya, Plain, SameHash, Scc, Slab, Table, WINDOW, key,
-};
+use crate::tables::{BATCH, Entered, Key, Many, Ours, Renewed, Slab, Table, WINDOW, key};
 
 /// One turn of one table in one round.
 const TURN: Duration = Duration::from_millis(6);
@@ -55,16 +57,13 @@ impl<T: Table> Subject<T> {
 
     fn read(&self, cpu: u32) -> f64 {
         let mut chunks = self.queries.chunks(CHUNK).cycle();
-        per_unit(TURN, CHUNK, || {
-            let chunk = chunks.next().unwrap_or_default();
-            chunk.chunks(BATCH).fold(0, |sum, batch| sum ^ self.table.batch(cpu, black_box(batch)))
-        })
+        per_unit(TURN, CHUNK, || self.table.run(cpu, chunks.next().unwrap_or_default()))
     }
 }
 
 impl<T: Table> Turn for Subject<T> {
     fn name(&self) -> &'static str {
-        T::NAME
+        T::name()
     }
 
     fn shared(&self) -> bool {
@@ -113,18 +112,33 @@ impl<T: Table> Turn for Subject<T> {
 }
 
 fn by_handle(keys: &[Key]) -> Vec<Box<dyn Turn>> {
-    vec![Subject::<Slab>::boxed(keys), Subject::<ByHandle>::boxed(keys)]
+    vec![
+        Subject::<Slab>::boxed(keys),
+        Subject::<Ours<Entered<Handle>>>::boxed(keys),
+        Subject::<Ours<Renewed<Handle>>>::boxed(keys),
+    ]
 }
 
 fn by_key(keys: &[Key]) -> Vec<Box<dyn Turn>> {
-    vec![
+    let mut subjects = vec![
         Subject::<Plain<hashbrown::DefaultHashBuilder>>::boxed(keys),
         Subject::<Plain<SameHash>>::boxed(keys),
-        Subject::<ByKey>::boxed(keys),
-        Subject::<Papaya>::boxed(keys),
-        Subject::<Scc>::boxed(keys),
-        Subject::<Dash>::boxed(keys),
-    ]
+        Subject::<Ours<Entered<InboundKey>>>::boxed(keys),
+        Subject::<Ours<Renewed<InboundKey>>>::boxed(keys),
+        Subject::<Ours<Many>>::boxed(keys),
+        Subject::<Papaya<RandomState>>::boxed(keys),
+        Subject::<Papaya<SameHash>>::boxed(keys),
+        Subject::<Scc<RandomState>>::boxed(keys),
+        Subject::<Scc<SameHash>>::boxed(keys),
+        Subject::<Dash<RandomState>>::boxed(keys),
+    ];
+    if Foreign::<Lfht>::library().is_ok() {
+        subjects.push(Subject::<Foreign<Lfht>>::boxed(keys));
+    }
+    if Foreign::<Dpdk>::library().is_ok() {
+        subjects.push(Subject::<Foreign<Dpdk>>::boxed(keys));
+    }
+    subjects
 }
 
 /// Measures everything.
@@ -146,6 +160,7 @@ pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
                 (1, true, "1 + writer"),
                 (2, true, "2 + writer"),
             ] {
+                eprintln!("{title}, {n} SAs, {what} …");
                 let mut times = vec![vec![]; subjects.len()];
                 let mut rates = vec![vec![]; subjects.len()];
                 for _ in 0..rounds {
@@ -156,20 +171,36 @@ pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
                         rates[at].push(rate);
                     }
                 }
-                for (subject, (times, rates)) in subjects.iter().zip(times.into_iter().zip(rates)) {
-                    section.add(n, what, subject.name(), median(times), writer.then(|| median(rates)));
+                for (at, subject) in subjects.iter().enumerate() {
+                    let ratios = times[at].iter().zip(&times[0]).map(|(time, first)| time / first).collect();
+                    section.compare(
+                        n,
+                        what,
+                        subject.name(),
+                        median(times[at].clone()),
+                        median(ratios),
+                        median(rates[at].clone()),
+                    );
                 }
             }
-            if n == 4096 && !alone {
+            // By handle or by key: it is the same writer.
+            if n == 4096 && !alone && subjects.len() > 3 {
                 for subject in subjects.iter().filter(|subject| subject.shared()) {
                     let times = (0..rounds).map(|_| subject.write()).collect();
-                    writers.add(n, title, subject.name(), median(times), None);
+                    writers.add(n, "1 writer", subject.name(), median(times));
                 }
             }
         }
         report.add(section);
     }
     report.add(writers);
+    for (name, missing) in
+        [(Lfht::NAME, Foreign::<Lfht>::library().err()), (Dpdk::NAME, Foreign::<Dpdk>::library().err())]
+    {
+        if let Some(why) = missing {
+            report.note(format!("{name} was not measured: {why}."));
+        }
+    }
     report.note(format!(
         "{processors} processors. Time that the thread had a processor, median of {rounds} rounds, of {} ms each, in \
          which the tables take turns; batches of {BATCH}, uniformly random keys, values of {} bytes.",
