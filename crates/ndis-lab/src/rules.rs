@@ -80,6 +80,7 @@ rules! {
     HANDLE_UNKNOWN = "handle-unknown", "A handle passed to NDIS is one that NDIS gave and that still lives.", "ndis-handles";
     HANDLE_AFTER_HALT = "handle-after-halt", "No NDIS call names an adapter after MiniportHaltEx returned.", "nc-ndis-miniport_halt";
     STRUCTURE_HEADER = "structure-header", "A structure given to NDIS has the type, revision and size that its page names.", "using-ndis-version-information";
+    POINTER_WILD = "pointer-wild", "A pointer that a driver passes, or stores where NDIS reads it, leads to memory.", "bug-check-0x50--page-fault-in-nonpaged-area";
     PARAMETER = "parameter", "A parameter has a value that the function's page allows.", "ndis-library-functions";
     CONFIGURATION_CLOSED = "configuration-closed", "A configuration handle is closed once and not used afterwards.", "nf-ndis-ndiscloseconfiguration";
 

@@ -103,6 +103,8 @@ fn run<R>(
     machine.note_function(function.name);
     let result = body(&Call { machine });
     crate::machine::guard::report_touches(machine);
+    #[cfg(target_os = "linux")]
+    machine.settle_wild(function.name)?;
     thread::with(|thread| thread.set_function(outer));
     result
 }

@@ -41,6 +41,8 @@ pub(crate) mod thread;
 #[cfg(target_os = "linux")]
 mod trap;
 pub(crate) mod user;
+#[cfg(target_os = "linux")]
+pub(crate) mod wild;
 pub(crate) mod work;
 
 pub(crate) use thread::{Entry, Handler, Stopped, Thread};
@@ -205,7 +207,10 @@ impl Machine {
         guard::prepare();
         panic::install();
         #[cfg(target_os = "linux")]
-        trap::install();
+        {
+            wild::prepare();
+            trap::install();
+        }
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             dead: AtomicBool::new(false),

@@ -111,6 +111,9 @@ pub(crate) struct Thread {
     pub(crate) resources: RefCell<Vec<usize>>,
     /// Driver code was left from within its panic.
     pub(super) panicked: Cell<bool>,
+    /// Wild pointers of the driver that the lab followed.
+    #[cfg(target_os = "linux")]
+    pub(super) wild: super::wild::Touches,
 }
 
 thread_local! {
@@ -130,6 +133,8 @@ thread_local! {
             attached: RefCell::new(Vec::new()),
             resources: RefCell::new(Vec::new()),
             panicked: Cell::new(false),
+            #[cfg(target_os = "linux")]
+            wild: super::wild::Touches::new(),
         }
     };
 }
@@ -300,6 +305,10 @@ impl Machine {
         let mut result = if returned.stopped == 0 { Ok(returned.value) } else { Err(Stopped::new()) };
         if result.is_ok() {
             self.check_return(during, debts);
+        }
+        #[cfg(target_os = "linux")]
+        if self.settle_wild("the check of what the handler left behind").is_err() {
+            result = Err(Stopped::new());
         }
         with(|thread| {
             thread.forget_since(debts);

@@ -4,7 +4,7 @@
 //! A trap of a thread that runs driver code, and not a function of the lab on its behalf, resumes in
 //! [`landed`] on the stack below the entry frame: the driver's frames are given up anyway. All other
 //! traps go where they went before the lab came. A touch of guarded memory ([`super::guard`]) is reported by
-//! the rule that it breaks.
+//! the rule that it breaks, and a function of the lab that follows a driver's wild pointer goes on ([`super::wild`]).
 
 use core::arch::naked_asm;
 use std::ptr::{NonNull, null_mut};
@@ -62,6 +62,11 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
         // SAFETY: the kernel passes the siginfo of this trap.
         let address = unsafe { (*info).si_addr() as usize };
         if super::guard::repair(address, irql, lab) {
+            return;
+        }
+        let between = thread::try_with(|thread| thread.frame().is_null()) == Some(true);
+        // SAFETY: the context of this trap, in code of the lab: a function, or its own between two handlers.
+        if (lab || between) && unsafe { super::wild::divert(address, context.cast()) } {
             return;
         }
     }
