@@ -89,9 +89,9 @@ pub(super) fn list<'r, K: Path>(adapter: &Adapter, mut request: OidRequest<'r, K
     let mut deleter = slots.deleter(processor::current());
     match request.delete_sa_list() {
         Ok(list) => list.handles().for_each(|handle| deleter.delete(handle)),
-        Err(status) => {
+        Err(error) => {
             let _ = deleter.finish();
-            return request.fail(status);
+            return request.fail_needed(error.status, error.needed);
         }
     }
     let (grace, skipped, progress) = deleter.finish();

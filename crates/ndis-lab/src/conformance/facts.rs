@@ -87,6 +87,8 @@ pub enum Need {
     Ipsec,
     /// It offloads ESP with AES-GCM in transport mode.
     Esp,
+    /// It offloads SAs with extended sequence numbers.
+    ExtendedSequenceNumbers,
 }
 
 impl Need {
@@ -129,6 +131,10 @@ impl Need {
             Self::Ipsec => (
                 facts.hardware().is_some_and(|hardware| hardware.IPsecV2.SaOffloadCapacity > 0),
                 "it does not offload IPsec",
+            ),
+            Self::ExtendedSequenceNumbers => (
+                facts.hardware().is_some_and(|hardware| hardware.IPsecV2.ExtendedSequenceNumbers != 0),
+                "it has no extended sequence numbers",
             ),
             Self::Esp => (facts.has_esp(), "it does not offload ESP with AES-GCM in transport mode"),
         };

@@ -30,6 +30,15 @@ impl Peer {
         Some(Self { key, salt: *salt })
     }
 
+    /// What is authenticated beside the payload: SPI, the high half of an extended sequence number, which is not in the packet
+    /// (RFC 4106 §5), and its low half.
+    fn aad(esp: &[u8], high: Option<u32>) -> Option<Vec<u8>> {
+        let header: &[u8; ESP_HEADER] = esp.first_chunk()?;
+        let (spi, low) = header.split_at(4);
+        let high = high.map_or(Vec::new(), |high| high.to_be_bytes().to_vec());
+        Some([spi, &high, low].concat())
+    }
+
     fn nonce(&self, esp: &[u8]) -> Option<Nonce> {
         let mut nonce = [0; SALT + IV];
         nonce[..SALT].copy_from_slice(&self.salt);
@@ -39,8 +48,13 @@ impl Peer {
 
     /// Encrypts an ESP packet in place: header, IV, payload with trailer in clear, room for the ICV.
     pub(super) fn seal(&self, esp: &mut [u8]) -> Option<()> {
+        self.seal_extended(esp, None)
+    }
+
+    /// As [`seal`](Self::seal), with the high half of an extended sequence number.
+    pub(super) fn seal_extended(&self, esp: &mut [u8], high: Option<u32>) -> Option<()> {
         let nonce = self.nonce(esp)?;
-        let aad: [u8; ESP_HEADER] = *esp.first_chunk()?;
+        let aad = Self::aad(esp, high)?;
         let end = esp.len().checked_sub(ICV)?;
         let tag = self
             .key
@@ -52,8 +66,13 @@ impl Peer {
 
     /// Verifies an ESP packet and gives its payload with the trailer.
     pub(super) fn open(&self, esp: &[u8]) -> Option<Vec<u8>> {
+        self.open_extended(esp, None)
+    }
+
+    /// As [`open`](Self::open), with the high half of an extended sequence number.
+    pub(super) fn open_extended(&self, esp: &[u8], high: Option<u32>) -> Option<Vec<u8>> {
         let nonce = self.nonce(esp)?;
-        let aad: [u8; ESP_HEADER] = *esp.first_chunk()?;
+        let aad = Self::aad(esp, high)?;
         let mut sealed = esp.get(ESP_HEADER + IV..)?.to_vec();
         let clear = self.key.open_in_place(nonce, Aad::from(aad), &mut sealed).ok()?;
         Some(clear.to_vec())
@@ -79,6 +98,11 @@ mod tests {
                 assert!(peer.open(&sealed).is_none(), "{at}");
                 sealed[at] ^= 1;
             }
+            assert!(peer.open_extended(&sealed, Some(0)).is_none());
+            sealed = clear.clone();
+            peer.seal_extended(&mut sealed, Some(7)).unwrap();
+            assert_eq!(peer.open_extended(&sealed, Some(7)).unwrap(), clear[16..56]);
+            assert!(peer.open_extended(&sealed, Some(6)).is_none() && peer.open(&sealed).is_none());
         }
         assert!(Peer::new(&[0; 28]).is_none() && Peer::new(&[0; 3]).is_none());
     }

@@ -11,7 +11,7 @@ use super::add::{ADD_SA_EX_SIZE, add_list, add_one};
 use super::delete::DeleteSaList;
 use super::sa::SaRequest;
 use super::update::UpdateSa;
-use crate::oid::{Applied, OidCompletion, OidKind, OidPath, OidRequest};
+use crate::oid::{Applied, OidCompletion, OidKind, OidPath, OidRequest, SetError};
 use crate::status::{Result, Status};
 
 /// Bytes of an ADD_SA element without its key.
@@ -55,13 +55,16 @@ impl<'r, K: OidPath> OidRequest<'r, K> {
     ///
     /// # Errors
     ///
-    /// What to [`fail`](Self::fail) the request with: INVALID_LENGTH, INVALID_DATA or INVALID_PARAMETER for a malformed list,
+    /// What to [`fail_needed`](Self::fail_needed) the request with: INVALID_LENGTH, INVALID_DATA or INVALID_PARAMETER for a malformed list,
     /// NOT_SUPPORTED for a query.
-    pub fn delete_sa_list(&mut self) -> Result<DeleteSaList<'_>> {
+    pub fn delete_sa_list(&mut self) -> Result<DeleteSaList<'_>, SetError> {
         if !self.is_in_place() {
-            return Err(Status::NOT_SUPPORTED);
+            return Err(Status::NOT_SUPPORTED.into());
         }
         let buffer = self.buffer();
+        if buffer.input < DELETE_SA_SIZE {
+            return Err(SetError { status: Status::INVALID_LENGTH, needed: DELETE_SA_SIZE });
+        }
         // SAFETY: the buffer and the further elements, the caller's, stay as they are until the request completes, which takes
         // `self` and so ends the borrow that the list stands for. `record` writes the request, not its buffer.
         let list = unsafe { DeleteSaList::new(buffer.start, buffer.input) }?;

@@ -17,6 +17,7 @@ use crate::conformance::{Case, Need, Outcome, Stop, check, status_text};
 use crate::ipsec_v2::{self, Association, SaParameters};
 use crate::transport::{self, Algorithm, Direction, KeyMaterial, OutboundSa, TransportSa, ethernet};
 
+mod extended;
 mod life;
 mod packets;
 mod sa;
@@ -39,6 +40,15 @@ pub(super) const CASES: &[Case] = &[
         page: "oid-tcp-task-ipsec-offload-v2-add-sa-ex",
         needs: &[Need::Esp, Need::DirectOids],
         run: sa::add_sa_ex_malformed,
+    },
+    Case {
+        number: 50,
+        id: "sa-lengths",
+        area: "IPSecESP",
+        title: "An SA request in a buffer that is too short is refused, and says how many bytes it needs.",
+        page: "nc-ndis-miniport_direct_oid_request",
+        needs: &[Need::Ipsec, Need::DirectOids],
+        run: sa::lengths,
     },
     Case {
         number: 51,
@@ -84,6 +94,24 @@ pub(super) const CASES: &[Case] = &[
         page: "receiving-network-data-with-ipsec-offload-version-2",
         needs: &[Need::Esp, Need::DirectOids, Need::Wire],
         run: packets::esp_between_adapters,
+    },
+    Case {
+        number: 53,
+        id: "extended-sequence-numbers",
+        area: "IPSecESP",
+        title: "The high half of an extended sequence number is in the ICV, and UPDATE_SA changes it for that SA alone.",
+        page: "oid-tcp-task-ipsec-offload-v2-update-sa",
+        needs: &[Need::Esp, Need::ExtendedSequenceNumbers, Need::DirectOids, Need::Wire],
+        run: extended::sequence_numbers,
+    },
+    Case {
+        number: 54,
+        id: "handles-of-other-lives",
+        area: "IPSecESP",
+        title: "An adapter that comes back gives no handle that it had given before.",
+        page: "impact-of-network-interface-changes-on-ipsec-offloads",
+        needs: &[Need::Esp, Need::DirectOids],
+        run: life::handles_of_other_lives,
     },
     Case {
         number: 54,

@@ -27,9 +27,16 @@ fn nonce(sa: &Sa, esp: &[u8]) -> [u8; 12] {
     nonce
 }
 
+/// SPI, the high half of an extended sequence number, its low half.
+fn aad(sa: &Sa, esp: &[u8]) -> Vec<u8> {
+    let high = sa.high.to_be_bytes();
+    let high: &[u8] = if sa.extended && !is(M::HighHalfIgnored) { &high } else { &[] };
+    [&esp[..4], high, &esp[4..ESP]].concat()
+}
+
 fn seal(sa: &Sa, esp: &mut [u8]) -> Option<()> {
     let nonce = *GenericArray::from_slice(&nonce(sa, esp));
-    let aad: [u8; ESP] = esp[..ESP].try_into().ok()?;
+    let aad = aad(sa, esp);
     let end = esp.len() - ICV;
     let data = &mut esp[ESP + IV..end];
     let key = &sa.key[..sa.key_length - 4];
@@ -44,7 +51,7 @@ fn seal(sa: &Sa, esp: &mut [u8]) -> Option<()> {
 
 fn open(sa: &Sa, esp: &mut [u8]) -> Option<()> {
     let nonce = *GenericArray::from_slice(&nonce(sa, esp));
-    let aad: [u8; ESP] = esp[..ESP].try_into().ok()?;
+    let aad = aad(sa, esp);
     let (body, tag) = esp.split_at_mut(esp.len() - ICV);
     let tag = *GenericArray::from_slice(tag);
     let data = &mut body[ESP + IV..];

@@ -117,6 +117,9 @@ struct Sa {
     spi: [u8; 4],
     key: [u8; 36],
     key_length: usize,
+    /// Has extended sequence numbers, whose high half this is.
+    extended: bool,
+    high: u32,
 }
 
 struct Adapter {
@@ -145,6 +148,8 @@ struct Adapter {
     config: Config,
     receive_on: bool,
     sas: [Sa; SLOTS],
+    /// SAs that were added in this life.
+    adds: usize,
     /// What `OID_GEN_MACHINE_NAME` set.
     name: *mut u8,
     pended: AtomicPtr<NDIS_OID_REQUEST>,

@@ -76,6 +76,7 @@ pub(super) fn offload(config: Config) -> NDIS_OFFLOAD {
             Esp: TRUE,
             Transport: TRUE,
             Tunnel: TRUE,
+            ExtendedSequenceNumbers: TRUE,
             EncryptionAlgorithms: 0x38,
             SaOffloadCapacity: SLOTS as u32,
             ..NDIS_IPSEC_OFFLOAD_V2::default()

@@ -28,11 +28,17 @@ ndis_fn! {
             OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA => add_list(adapter, buffer, length),
             OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX => add_ex(adapter, buffer, length),
             OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA => delete(adapter, buffer, length),
-            // No SA has extended sequence numbers.
-            OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA if is(M::UpdateSucceeds) => NDIS_STATUS_SUCCESS,
-            OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA => NDIS_STATUS_INVALID_PARAMETER,
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA => update(adapter, buffer, length),
             _ => NDIS_STATUS_NOT_SUPPORTED,
         };
+        if status == NDIS_STATUS_INVALID_LENGTH && !is(M::SaNeededMissing) {
+            data.BytesNeeded = u32::from(match data.Oid {
+                OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA => NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1,
+                OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX => NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1,
+                OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA => NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1,
+                _ => NDIS_SIZEOF_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1,
+            });
+        }
         if status == NDIS_STATUS_SUCCESS {
             data.BytesRead = length as u32;
         }
@@ -86,7 +92,7 @@ unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
     let esn = word(association) & IPSEC_OFFLOAD_V2_ESN_SA != 0;
     let ip6 = request.flags & IPSEC_OFFLOAD_V2_IPv6 != 0;
     let esp = word(association.add(4)).cast_signed() == IPsecOffloadV2Esp;
-    if request.count != 1 && !is(M::CountIgnored) || ip6 || esn || !esp || request.udp_esp != 0 {
+    if request.count != 1 && !is(M::CountIgnored) || ip6 || !esp || request.udp_esp != 0 {
         return None;
     }
     let mut sa = Sa {
@@ -97,6 +103,8 @@ unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
         spi: association.add(8).cast::<[u8; 4]>().read(),
         key: [0; 36],
         key_length,
+        extended: esn,
+        high: word(association.add(44)),
     };
     sa.source = request.endpoints.cast::<[u8; 4]>().read();
     sa.destination = request.endpoints.add(4).cast::<[u8; 4]>().read();
@@ -115,7 +123,14 @@ unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
         None if is(M::CapacityOffByOne) => (SLOTS, &mut (*adapter).sas[SLOTS - 1]),
         None => return None,
     };
-    let number = if is(M::HandleIsSlot) { 1 } else { *generation as usize };
+    (*adapter).adds += 1;
+    let number = if is(M::HandleIsSlot) {
+        1
+    } else if is(M::HandlesOfLife) {
+        (*adapter).adds
+    } else {
+        *generation as usize
+    };
     sa.handle = number << 8 | (at + 1);
     *slot = sa;
     if is(M::AddDisturbsOthers) && at > 0 {
@@ -255,4 +270,35 @@ unsafe fn delete(adapter: *mut Adapter, buffer: *mut u8, length: usize) -> NDIS_
         node = node.add(offset_of!(Raw, Next)).cast::<*mut u8>().read_unaligned();
     }
     NDIS_STATUS_SUCCESS
+}
+
+/// The high half of one SA's sequence number.
+unsafe fn update(adapter: *mut Adapter, buffer: *mut u8, length: usize) -> NDIS_STATUS {
+    type Raw = IPSEC_OFFLOAD_V2_UPDATE_SA;
+    if length < usize::from(NDIS_SIZEOF_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1) {
+        return NDIS_STATUS_INVALID_LENGTH;
+    }
+    if is(M::UpdateSucceeds) {
+        return NDIS_STATUS_SUCCESS;
+    }
+    let handle = buffer.add(offset_of!(Raw, OffloadHandle)).cast::<usize>().read_unaligned();
+    let operation = word(buffer.add(offset_of!(Raw, Operation))).cast_signed();
+    let spi = buffer.add(offset_of!(Raw, Spi)).cast::<[u8; 4]>().read();
+    let high = word(buffer.add(offset_of!(Raw, SequenceNumberHighOrder)));
+    let _guard = lock();
+    let found = (*adapter).sas.iter_mut().find(|sa| {
+        handle != 0
+            && sa.handle == handle
+            && (sa.spi == spi || is(M::UpdateAnySpi))
+            && operation == IPsecOffloadV2Esp
+    });
+    match found {
+        Some(sa) if sa.extended => {
+            if !is(M::UpdateIgnored) {
+                sa.high = high;
+            }
+            NDIS_STATUS_SUCCESS
+        }
+        _ => NDIS_STATUS_INVALID_PARAMETER,
+    }
 }

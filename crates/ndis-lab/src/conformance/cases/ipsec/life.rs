@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use ndis_sys::{OID_TCP_OFFLOAD_PARAMETERS, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX};
 
 use super::super::offload::{ipsec_field, with};
-use crate::adapter::Adapter;
 use crate::adapter::oid::Oid;
 use crate::adapter::receive::Received;
 use crate::adapter::send::SendOptions;
+use crate::adapter::{Adapter, HaltAction};
 use crate::conformance::context::Context;
 use crate::conformance::station::{self, SILENCE, succeed};
 use crate::conformance::{Need, Outcome, check, status_text};
@@ -146,4 +146,30 @@ pub(super) fn outlives_changes(context: &Context) -> Outcome {
     let again = add(&a, &secured.sa.parameters(Direction::Outbound))?;
     secured.out.handle = again;
     secured.carry(&udp(84, 1)?)
+}
+
+pub(super) fn handles_of_other_lives(context: &Context) -> Outcome {
+    let algorithm = offered(context)?[0];
+    let mut before = Vec::new();
+    for life in 1..=3 {
+        let adapter = context.driver()?.add_adapter(context.config())?;
+        // The same requests in the same order, some slots used twice.
+        let mut handles = Vec::new();
+        for spi in 0..6 {
+            let direction = if spi % 2 == 0 { Direction::Outbound } else { Direction::Inbound };
+            handles.push(add(&adapter, &transport_sa(algorithm, SPI + spi).parameters(direction))?);
+            if spi == 2 {
+                delete(&adapter, &handles[1..2])?;
+            }
+        }
+        for handle in &handles {
+            check!(
+                !before.contains(handle),
+                "life {life} of the adapter gives handle {handle:#x} of an earlier one again"
+            );
+        }
+        before.extend(handles);
+        adapter.halt(HaltAction::DeviceDisabled)?;
+    }
+    Ok(())
 }

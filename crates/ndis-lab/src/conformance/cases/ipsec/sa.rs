@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ndis_sys::{
-    IPSEC_OFFLOAD_V2_ADD_SA_EX, NDIS_STATUS_INVALID_PARAMETER, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
+    IPSEC_OFFLOAD_V2_ADD_SA_EX, NDIS_STATUS_BUFFER_TOO_SHORT, NDIS_STATUS_INVALID_LENGTH,
+    NDIS_STATUS_INVALID_PARAMETER, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
 };
 
 use crate::adapter::HaltAction;
@@ -258,6 +259,55 @@ pub(super) fn delete_sa(context: &Context) -> Outcome {
     let handle = add(&adapter, &sa(0x410))?;
     check!(!handles.contains(&handle), "the handle of a deleted SA is used again");
     delete(&adapter, &[handle])
+}
+
+pub(super) fn lengths(context: &Context) -> Outcome {
+    let adapter = context.running()?;
+    for (oid, name, fixed, size) in [
+        (
+            ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+            "ADD_SA",
+            ndis_sys::NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1,
+            size_of::<ndis_sys::IPSEC_OFFLOAD_V2_ADD_SA>(),
+        ),
+        (
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
+            "ADD_SA_EX",
+            ndis_sys::NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1,
+            size_of::<IPSEC_OFFLOAD_V2_ADD_SA_EX>(),
+        ),
+        (
+            ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
+            "DELETE_SA",
+            ndis_sys::NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1,
+            size_of::<ndis_sys::IPSEC_OFFLOAD_V2_DELETE_SA>(),
+        ),
+        (
+            ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA,
+            "UPDATE_SA",
+            ndis_sys::NDIS_SIZEOF_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1,
+            size_of::<ndis_sys::IPSEC_OFFLOAD_V2_UPDATE_SA>(),
+        ),
+    ] {
+        for length in 0..usize::from(fixed) {
+            let mut bytes = vec![0; size];
+            bytes[..2].copy_from_slice(&[ndis_sys::NDIS_OBJECT_TYPE_DEFAULT, 1]);
+            bytes[2..4].copy_from_slice(&fixed.to_ne_bytes());
+            bytes.truncate(length);
+            let outcome = adapter.oid(Oid::set(oid, bytes).direct())?;
+            check!(
+                [NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_BUFFER_TOO_SHORT].contains(&outcome.status),
+                "{name} in {length} bytes ends with {}",
+                status_text(outcome.status)
+            );
+            let needed = outcome.bytes_needed as usize;
+            check!(
+                (usize::from(fixed)..=size).contains(&needed),
+                "{name} in {length} bytes: BytesNeeded is {needed}, and the structure has {fixed}"
+            );
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn update_missing(context: &Context) -> Outcome {
