@@ -2,6 +2,7 @@
 //!
 //! [`image`] reads bytes and nothing else. Everything else may touch the machine: it runs compilers and installs packages.
 
+pub mod bench;
 pub mod driver;
 pub mod image;
 pub mod inf;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::bench;
 use xtask::driver;
 use xtask::report;
 use xtask::setup::{self, Install};
@@ -62,6 +63,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure parts of the project against their peers
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Run all tests: lints, unit tests, native driver and shipped image in the lab
     Test {
         /// Without the shipped image
@@ -71,6 +77,25 @@ enum Task {
         #[arg(long)]
         long: bool,
         /// Install what is missing also when not root, through sudo
+        #[arg(long)]
+        install: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// The SA table: print one table with ratios and goals, write docs/bench-sa.md and its plot (two minutes)
+    Sa {
+        /// Fewer rounds (half of the time); writes no page unless --out is given
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures and goals for machines, too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Folder for bench-sa.md and bench-sa.svg [default: docs]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Install the peers in C (liburcu-dev, libdpdk-dev) also when not root, through sudo; without them they are left out
         #[arg(long)]
         install: bool,
     },
@@ -93,6 +118,10 @@ fn main() -> ExitCode {
             Ok(status) => return status,
             Err(failure) => Err(failure),
         },
+        Task::Bench { what: Bench::Sa { quick, json, out, install: asked } } => {
+            let out = out.or_else(|| (!quick).then(|| driver::root().join("docs")));
+            bench::sa(&steps, &bench::Options { quick, json, out, install: install(asked) })
+        }
         Task::Test { native_only, long, install: asked } => {
             match testing::test(&steps, testing::Options { native_only, long, install: install(asked) }) {
                 // The closing line has said it.

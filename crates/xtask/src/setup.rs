@@ -57,6 +57,28 @@ const WINE: Need = Need {
     look: || ask(Command::new("wine").arg("--version")).ok_or_else(|| "Wine is not installed".into()),
 };
 
+/// liburcu, to compare the SA table with.
+const LIBURCU: Need = Need {
+    name: "liburcu",
+    purpose: "a peer of the SA table's benchmark (bench sa)",
+    packages: &["liburcu-dev", "pkg-config", "gcc", "libc6-dev"],
+    look: || package("liburcu-qsbr"),
+};
+
+/// DPDK, likewise.
+const DPDK: Need = Need {
+    name: "DPDK",
+    purpose: "a peer of the SA table's benchmark (bench sa)",
+    packages: &["libdpdk-dev", "pkg-config", "gcc", "libc6-dev"],
+    look: || package("libdpdk"),
+};
+
+/// The version of a C library whose headers are installed.
+fn package(name: &str) -> Result<String, String> {
+    ask(Command::new("pkg-config").args(["--modversion", name]))
+        .ok_or_else(|| format!("pkg-config finds no {name}"))
+}
+
 /// `cargo xtask setup`: looks at everything, installs what is missing, prints a table.
 ///
 /// # Errors
@@ -102,6 +124,14 @@ pub fn wine(steps: &Steps, install: Install) -> Outcome {
     provide(steps, install, &[WINE])
 }
 
+/// Sees to it that the peers in C of the SA table's benchmark can be built.
+///
+/// # Errors
+/// For each of them [`Failure::Cannot`]: it cannot; the line says what to do.
+pub fn peers(steps: &Steps, install: Install) -> [(&'static str, Outcome); 2] {
+    [LIBURCU, DPDK].map(|need| (need.name, provide(steps, install, &[need])))
+}
+
 fn provide(steps: &Steps, install: Install, needs: &[Need]) -> Outcome {
     let missing: Vec<(&Need, String)> =
         needs.iter().filter_map(|need| Some((need, (need.look)().err()?))).collect();
@@ -117,8 +147,8 @@ fn provide(steps: &Steps, install: Install, needs: &[Need]) -> Outcome {
     let root = is_root();
     if !root && install == Install::IfRoot {
         return Err(Failure::Cannot(format!(
-            "{reasons}: run `sudo apt-get update && sudo apt-get install -y --no-install-recommends {}`, or `cargo xtask \
-             setup --install`",
+            "{reasons}: run `sudo apt-get update && sudo apt-get install -y --no-install-recommends {}`, or let \
+             xtask do it with `--install` (setup, image, test, bench)",
             packages.join(" ")
         )));
     }

@@ -64,6 +64,20 @@ const LONG: &[CargoStep] = &[
         variables: &[("RUSTFLAGS", "--cfg loom")],
     },
     CargoStep {
+        name: "shuttle models of the SA table",
+        arguments: &[
+            "test",
+            "--package",
+            "sa-table",
+            "--release",
+            "--test",
+            "shuttle",
+            "--target-dir",
+            "target/shuttle",
+        ],
+        variables: &[("RUSTFLAGS", "--cfg shuttle")],
+    },
+    CargoStep {
         name: "the image in Wine",
         arguments: &["test", "--package", "xtask", "--test", "wine"],
         variables: &[],

@@ -25,7 +25,7 @@ static _Thread_local unsigned int id;
 static int start(void)
 {
 	static int state;
-	char *args[] = { "peers", "--no-huge", "--in-memory", "--no-pci", "--no-telemetry", "--no-shconf",
+	char *args[] = { "peers", "--no-huge", "--no-pci", "--no-telemetry", "--no-shconf",
 			 "-m", "512", "--lcores", "0", "--log-level", "lib.*:error", NULL };
 
 	if (!state)

@@ -49,7 +49,7 @@ void *peer_new(uint32_t capacity)
 	while (buckets < capacity)
 		buckets <<= 1;
 	if (peer)
-		peer->table = cds_lfht_new(buckets, buckets, buckets, 0, NULL);
+		peer->table = cds_lfht_new_flavor(buckets, buckets, buckets, 0, &urcu_qsbr_flavor, NULL);
 	if (peer && !peer->table) {
 		free(peer);
 		peer = NULL;

@@ -192,7 +192,7 @@ fn compile<P: Peer>() -> Result<std::path::PathBuf, String> {
     let library = folder.join(P::SOURCE).with_extension("so");
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     ask(Command::new(compiler)
-        .args(["-std=gnu11", "-O3", "-shared", "-fPIC", "-Wall", "-Wextra", "-Wno-unused-parameter"])
+        .args(["-std=gnu11", "-O3", "-shared", "-fPIC", "-Wall", "-Wextra", "-Wl,-z,defs"])
         .arg(&source)
         .args(packages.split_whitespace())
         .arg("-o")
@@ -214,7 +214,10 @@ fn load(file: &Path) -> Result<Library, String> {
         let _ = std::fs::remove_dir(folder);
     }
     if handle.is_null() {
-        return Err("it is compiled, but cannot be loaded".into());
+        // SAFETY: the text that `dlerror` gives is valid until the next call of its kind.
+        let why =
+            unsafe { libc::dlerror().as_ref().map(|text| std::ffi::CStr::from_ptr(text).to_string_lossy()) };
+        return Err(format!("it cannot be loaded: {}", why.unwrap_or_default()));
     }
     let symbol = |name: &std::ffi::CStr| {
         // SAFETY: the handle is good, as it is never closed.

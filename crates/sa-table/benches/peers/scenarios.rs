@@ -207,4 +207,12 @@ pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
         TURN.as_millis(),
         size_of::<crate::tables::Value>(),
     ));
+    if processors < 3 {
+        report.note(
+            "In the rows \"2 + writer\" the writer shares a processor with a reader. While it has the processor, that reader stands \
+             still in the midst of a batch, so that nothing is reclaimed: a table of fixed size soon refuses insertions, others take \
+             more memory."
+                .into(),
+        );
+    }
 }

@@ -1,0 +1,219 @@
+//! The figures for people: one table for the terminal, a page for the documentation.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use super::Machine;
+use super::figures::{Figures, Row, names};
+use super::goals::Goal;
+
+/// The plot's file name, beside the page.
+pub(super) const PLOT: &str = "bench-sa.svg";
+
+/// The lookups of one table of one size, under each load.
+struct Line<'f> {
+    by: &'static str,
+    size: u64,
+    table: &'f str,
+    loads: [Option<&'f Row>; names::LOADS.len()],
+}
+
+fn lines(figures: &Figures) -> Vec<Line<'_>> {
+    let mut lines = Vec::new();
+    for (section, by) in [(names::BY_HANDLE, "handle"), (names::BY_KEY, "key")] {
+        for size in figures.sizes(section) {
+            for table in figures.tables(section) {
+                let loads = names::LOADS.map(|what| figures.row(section, size, what, table));
+                lines.push(Line { by, size, table, loads });
+            }
+        }
+    }
+    lines
+}
+
+/// A figure and its ratio.
+fn cell(row: Option<&Row>) -> String {
+    row.map_or(String::new(), |row| match row.ratio {
+        Some(ratio) => format!("{:.2} ({ratio:.2}x)", row.figure),
+        None => format!("{:.2}", row.figure),
+    })
+}
+
+/// 65536 as 65,536.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What the goals of one line come to: which are met, which are not.
+fn verdict(goals: &[Goal], line: &Line<'_>) -> String {
+    let prefix = format!("by {}", line.by);
+    let of_line = |goal: &&Goal| {
+        goal.table == line.table && goal.size == line.size && goal.what.starts_with(&prefix) && !goal.stricter
+    };
+    let (mut met, mut missed) = (0, 0);
+    for goal in goals.iter().filter(of_line) {
+        if goal.met() { met += 1 } else { missed += 1 }
+    }
+    match (met, missed) {
+        (0, 0) => String::new(),
+        (_, 0) => "all met".into(),
+        _ => format!("{met} met, {missed} MISSED"),
+    }
+}
+
+/// Everything in one table: lookups with their ratios, then the goals with what was measured.
+pub(super) fn table(figures: &Figures, goals: &[Goal]) -> String {
+    let mut table = Table::new();
+    let [one, two, one_and, two_and] = names::LOADS;
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(140)
+        .set_header(["by", "SAs", "table", one, two, one_and, two_and, "goals"]);
+    for line in lines(figures) {
+        let [a, b, c, d] = line.loads.map(cell);
+        let verdict = verdict(goals, &line);
+        table.add_row([line.by, &grouped(line.size), line.table, &a, &b, &c, &d, &verdict]);
+    }
+    for goal in goals.iter().filter(|goal| !goal.what.starts_with("by ")) {
+        table.add_row([
+            "",
+            &grouped(goal.size),
+            &goal.table,
+            &goal.what,
+            &format!("{:.2} {}", goal.measured, goal.unit),
+            &goal.wanted.to_string(),
+            "",
+            mark(goal),
+        ]);
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!(
+        "ns per lookup of each reader, and what that is of the first table's time. With a writer: beside one that inserts and \
+         retires as fast as it can\n{table}"
+    )
+}
+
+fn mark(goal: &Goal) -> &'static str {
+    if goal.met() { "met" } else { "MISSED" }
+}
+
+/// How many goals are met, and each that is not.
+pub(super) fn closing(goals: &[Goal]) -> String {
+    let asked: Vec<&Goal> = goals.iter().filter(|goal| !goal.stricter).collect();
+    let missed: Vec<&&Goal> = asked.iter().filter(|goal| !goal.met()).collect();
+    let mut text = String::new();
+    for goal in &missed {
+        let _ = writeln!(
+            text,
+            "missed: {}, {}, {}: {:.2} {}, wanted {}",
+            goal.table,
+            grouped(goal.size),
+            goal.what,
+            goal.measured,
+            goal.unit,
+            goal.wanted
+        );
+    }
+    let _ = write!(text, "goals: {} met, {} missed", asked.len() - missed.len(), missed.len());
+    text
+}
+
+/// The page.
+pub(super) fn markdown(figures: &Figures, goals: &[Goal], machine: &Machine) -> String {
+    let mut text = String::from(
+        "# The SA table against its peers\n\nWritten by `cargo xtask bench sa`; not edited by hand. What is measured, and how, is in \
+         `crates/sa-table/benches/peers`.\n\n",
+    );
+    let _ = writeln!(text, "Measured on: {}.\n", machine.describe());
+    for note in &figures.notes {
+        let _ = writeln!(text, "{note}\n");
+    }
+    let _ = writeln!(text, "![Time of a lookup by key, by number of SAs]({PLOT})\n");
+    text.push_str(
+        "Rows of ours: `sa-table` enters and leaves for each batch of 32; `renewed` calls `Reader::renew` between batches; \
+         `find_many` does that too, and looks up all keys of a batch at once. \"Same hash\" peers were given our hash, one \
+         multiplication, in place of their own; liburcu always, for it has none. The ratio is the time divided by that of the first \
+         table of the same size, round by round. \"M pairs/s\" is what the writer beside managed meanwhile; more threads than \
+         processors share them.\n",
+    );
+    for (section, by) in [(names::BY_HANDLE, "handle"), (names::BY_KEY, "key")] {
+        let _ = writeln!(text, "\n## {section}, ns\n");
+        let [one, two, one_and, two_and] = names::LOADS;
+        let _ = writeln!(
+            text,
+            "| SAs | table | {one} | {two} | {one_and} | M pairs/s | {two_and} | M pairs/s | goals |\n\
+             |---:|---|---:|---:|---:|---:|---:|---:|---|"
+        );
+        for line in lines(figures).iter().filter(|line| line.by == by) {
+            let [a, b, c, d] = line.loads.map(cell);
+            let pairs = |at: usize| {
+                let pairs = line.loads[at].and_then(|row| row.pairs);
+                pairs.map_or(String::new(), |pairs| format!("{:.2}", pairs / 1e6))
+            };
+            let (size, verdict) = (grouped(line.size), verdict(goals, line));
+            let _ = writeln!(
+                text,
+                "| {size} | {} | {a} | {b} | {c} | {} | {d} | {} | {verdict} |",
+                line.table,
+                pairs(2),
+                pairs(3)
+            );
+        }
+    }
+    for section in [names::WRITERS, names::LISTS, names::MEMORY] {
+        let unit = figures.section(section).next().map_or("", |row| row.unit.as_str());
+        let _ = writeln!(text, "\n## {section}\n\n| size | | table | {unit} |\n|---:|---|---|---:|");
+        for row in figures.section(section) {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {:.2} |",
+                grouped(row.size),
+                row.what,
+                row.table,
+                row.figure
+            );
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n## Goals\n\nThose in italics are stricter than what the project asks for: there every peer has our hash.\n\n\
+         | SAs, nodes, slots | of | goal | wanted | measured | |\n|---:|---|---|---|---:|---|"
+    );
+    for goal in goals {
+        let what = if goal.stricter { format!("*{}*", goal.what) } else { goal.what.clone() };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {what} | {} | {:.2} {} | {} |",
+            grouped(goal.size),
+            goal.table,
+            goal.wanted,
+            goal.measured,
+            goal.unit,
+            mark(goal)
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        let numbers = [0, 7, 128, 4096, 65_536, 1_234_567].map(grouped);
+        assert_eq!(numbers, ["0", "7", "128", "4,096", "65,536", "1,234,567"]);
+    }
+}
