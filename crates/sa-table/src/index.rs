@@ -151,21 +151,18 @@ impl Lanes {
     }
 
     /// The lanes whose tag matches, perhaps with some that do not: the caller compares keys.
+    ///
+    /// Relaxed, as are the other accesses to tags and slot numbers. Who must find an entry has acquired its publication, by
+    /// its own doing, from whoever told it of the entry, or with the commit word, and the lane was set before that. To
+    /// anybody else the entry is being inserted at this moment, and may be there or not.
     #[inline]
     pub(crate) fn matches(&self, tag: u64) -> Matches {
-        // Acquire: with a lane's tag comes its slot number.
-        Matches::of(self.tags.each_ref().map(|tags| tags.load(Ordering::Acquire)), tag)
-    }
-
-    /// As [`matches`](Self::matches), at once, but what was published last may be missing: who finds nothing must ask again.
-    #[inline]
-    pub(crate) fn likely_matches(&self, tag: u64) -> Matches {
         #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(any(loom, shuttle, miri))))]
         {
             use core::arch::x86_64::__m128i;
             let tags: __m128i;
-            // SAFETY: sixteen bytes are read, aligned to 16, that live as long as `self`; x86 reads either half of them like
-            // an atomic load would. (As a pair of those loads the compiler moves them through general registers.)
+            // SAFETY: sixteen bytes are read, aligned to 16, that live as long as `self`; the processor reads either half of
+            // them as an atomic load would. (The compiler moves a pair of those through general registers.)
             unsafe {
                 core::arch::asm!(
                     "movdqa {tags}, [{at}]",
@@ -177,13 +174,13 @@ impl Lanes {
             Matches::in_vector(tags, tag)
         }
         #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(any(loom, shuttle, miri)))))]
-        self.matches(tag)
+        Matches::of(self.tags.each_ref().map(|tags| tags.load(Ordering::Relaxed)), tag)
     }
 
     /// The slot number of a lane: 0 or what [`set`](Self::set) was given, so in any case that of a slot of the table.
     #[inline]
     pub(crate) fn slot(&self, lane: u32) -> u16 {
-        // Relaxed: ordered by the acquisition of the tag.
+        // Relaxed: see `matches`.
         self.slots[lane as usize % LANES as usize].load(Ordering::Relaxed)
     }
 
@@ -191,13 +188,12 @@ impl Lanes {
     /// is taken again: who follows them meanwhile finds a slot that is not live or has another key.
     #[expect(clippy::cast_possible_truncation, reason = "a slot number has 16 bits")]
     pub(crate) fn set(&self, lane: u32, slot: u32, tag: u64) {
-        // Relaxed: the tag releases it.
+        // Relaxed: the publication of the entry releases it, here and below.
         self.slots[lane as usize].store(slot as u16, Ordering::Relaxed);
         let (tags, shift) = (&self.tags[lane as usize / 8], lane % 8 * 8);
         // Relaxed: nobody else changes the tag of a taken lane, and the last owner's change is acquired with the lane.
         let old = tags.load(Ordering::Relaxed) >> shift & 0xff;
-        // Release: pairs with the Acquire in `matches`.
-        tags.fetch_xor((old ^ tag) << shift, Ordering::Release);
+        tags.fetch_xor((old ^ tag) << shift, Ordering::Relaxed);
     }
 }
 
@@ -206,7 +202,7 @@ pub(crate) struct Matches(u32);
 
 impl Matches {
     /// The lanes whose byte in `tags` is `tag`, which is below 256.
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", any(test, loom, shuttle, miri)))]
     #[inline]
     fn of(tags: [u64; 2], tag: u64) -> Self {
         // SAFETY: the target has SSE2, as the condition on this function says.
@@ -335,10 +331,10 @@ mod tests {
                 for other in 0..=0xff {
                     let expected: Vec<_> =
                         (0..LANES).filter(|&at| other == if at == lane { tag } else { 0 }).collect();
-                    for matches in [lanes.matches(other), lanes.likely_matches(other)] {
-                        assert!((0..LANES).all(|at| matches.has(at) == expected.contains(&at)));
-                        assert_eq!(matches.first_or_any(), expected.first().copied().unwrap_or(LANES - 1));
-                    }
+                    let matches = lanes.matches(other);
+                    assert!((0..LANES).all(|at| matches.has(at) == expected.contains(&at)));
+                    assert_eq!(matches.first_or_any(), expected.first().copied().unwrap_or(LANES - 1));
+                    assert_eq!(matches.collect::<Vec<_>>(), expected, "{other:#x} of {tag:#x} in {lane}");
                 }
                 lanes.set(lane, 0, 0);
                 assert_eq!(lanes.matches(0).count(), LANES as usize);

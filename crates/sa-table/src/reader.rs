@@ -85,7 +85,7 @@ impl<'t, V> Reader<'t, V> {
     pub fn find(&self, key: &InboundKey) -> Option<(Handle, &V)> {
         let home = self.index.home(self.hasher.hash(key.words()));
         // Nearly always it is the first that matches. Everything else is elsewhere, so that a loop of lookups stays small.
-        for lane in home.lanes.likely_matches(home.tag) {
+        for lane in home.lanes.matches(home.tag) {
             let slot = self.slot_of(home.lanes, lane);
             if let Some(state) = holds_key(slot, key) {
                 // SAFETY: the slot was found live, and this thread is pinned as long as `self` is borrowed.
@@ -165,7 +165,7 @@ impl<'t, V> Reader<'t, V> {
             let mut numbers = [0; GROUP];
             for ((_, hash), number) in keys.iter().zip(hashes).zip(&mut numbers) {
                 let home = self.index.home(hash);
-                *number = home.lanes.slot(home.lanes.likely_matches(home.tag).first_or_any());
+                *number = home.lanes.slot(home.lanes.matches(home.tag).first_or_any());
                 prefetch(self.slot_numbered(*number));
             }
             for (key, number) in keys.iter().zip(numbers) {
