@@ -51,6 +51,12 @@ pub struct Census {
     pub routines: Vec<Item>,
     /// ERESOURCEs that it initialised.
     pub resources: Vec<Item>,
+    /// Lookaside lists that it initialised.
+    pub lookasides: Vec<Item>,
+    /// What it registered to be called back: ETW providers, callbacks.
+    pub callbacks: Vec<Item>,
+    /// Device objects and symbolic links that it made.
+    pub devices: Vec<Item>,
     /// MDLs whose pages it locked.
     pub locked: Vec<Item>,
     /// OID requests that the driver has not completed.
@@ -94,12 +100,15 @@ impl Census {
             timers: machine.work.timers().into_iter().map(item).collect(),
             work_items: machine.work.items().into_iter().map(item).collect(),
             dpcs: machine.dpcs.waiting().into_iter().map(|(_, origin)| own(origin)).collect(),
-            locks: machine.locks.rw.lock().values().map(|lock| own(lock.origin)).collect(),
+            locks: all(machine.locks.census()),
             references: all(holdings.references),
             handles: all(holdings.handles),
             subjects: all(holdings.subjects),
             routines: all(holdings.routines),
             resources: all(holdings.resources),
+            lookasides: all(machine.lookasides.census()),
+            callbacks: all(machine.callbacks.lock().values().map(|(_, origin)| *origin).collect()),
+            devices: all(machine.io.census()),
             locked: all(machine.users.census()),
             oids: adapters.iter().flat_map(|a| held(a.oids.outstanding(), a, "an OID request")).collect(),
             sends: adapters.iter().flat_map(|a| held(a.sends.outstanding(), a, "a send")).collect(),
@@ -107,7 +116,7 @@ impl Census {
         }
     }
 
-    fn kinds(&self) -> [(&'static str, &Vec<Item>); 19] {
+    fn kinds(&self) -> [(&'static str, &Vec<Item>); 22] {
         [
             ("NET_BUFFER_LIST pool", &self.list_pools),
             ("NET_BUFFER pool", &self.buffer_pools),
@@ -124,6 +133,9 @@ impl Census {
             ("subject context", &self.subjects),
             ("process notification", &self.routines),
             ("ERESOURCE", &self.resources),
+            ("lookaside list", &self.lookasides),
+            ("registration", &self.callbacks),
+            ("device or symbolic link", &self.devices),
             ("MDL with locked pages", &self.locked),
             ("pending OID request", &self.oids),
             ("pending send", &self.sends),
@@ -131,7 +143,7 @@ impl Census {
         ]
     }
 
-    fn kinds_mut(&mut self) -> [&mut Vec<Item>; 19] {
+    fn kinds_mut(&mut self) -> [&mut Vec<Item>; 22] {
         [
             &mut self.list_pools,
             &mut self.buffer_pools,
@@ -148,6 +160,9 @@ impl Census {
             &mut self.subjects,
             &mut self.routines,
             &mut self.resources,
+            &mut self.lookasides,
+            &mut self.callbacks,
+            &mut self.devices,
             &mut self.locked,
             &mut self.oids,
             &mut self.sends,

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use crate::adapter::{Adapter, State};
 use crate::error::LabError;
 use crate::lab::Lab;
-use crate::machine::io::{IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, Request, file as file_object};
+use crate::machine::io::{
+    IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, IRP_MJ_READ, IRP_MJ_WRITE, Request, file as file_object,
+};
 use crate::machine::ob::{File, Kind};
 use crate::machine::user::Pages;
 use crate::machine::{Machine, PASSIVE, Stopped, thread};
@@ -24,6 +26,8 @@ pub use crate::machine::security::{Sid, Token};
 const FILE_ALL_ACCESS: u32 = 0x001f_01ff;
 /// Every right to an event.
 const EVENT_ALL_ACCESS: u32 = 0x001f_0003;
+/// `STATUS_NO_SUCH_DEVICE`.
+const NO_SUCH_DEVICE: u32 = 0xc000_000e;
 /// How often a waiting thread looks at a KEVENT that the driver sets without the lab.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -45,6 +49,11 @@ impl fmt::Debug for Process {
 }
 
 impl Lab {
+    /// The devices that drivers made besides those of their adapters: their names, and the symbolic links to them.
+    pub fn device_names(&self) -> Vec<(String, Vec<String>)> {
+        self.machine().io.names()
+    }
+
     /// Starts a process.
     ///
     /// # Errors
@@ -167,12 +176,27 @@ impl Process {
     /// [`LabError::Device`] if the driver refuses; [`LabError::State`] for a halted adapter;
     /// [`LabError::BugCheck`].
     pub fn open(&self, adapter: &Adapter) -> Result<DeviceFile, LabError> {
-        let machine = &self.0.machine;
         if matches!(adapter.state(), State::Halted | State::Initializing) {
             return Err(LabError::State { adapter: adapter.id(), state: adapter.state(), operation: "open" });
         }
+        let device = adapter.core.device().ok_or(LabError::Invalid("the host has no memory left"))?;
+        self.open_device(&device)
+    }
+
+    /// Opens a device by its name, as `CreateFile` does: `\\.\Name` or another symbolic link, or `\Device\Name`.
+    ///
+    /// # Errors
+    /// [`LabError::Device`] if there is none, it is still being initialised, or the driver refuses;
+    /// [`LabError::BugCheck`].
+    pub fn open_name(&self, name: &str) -> Result<DeviceFile, LabError> {
+        let found = self.0.machine.io.find(name).filter(|device| device.can_be_opened());
+        let missing = LabError::Device { request: "IRP_MJ_CREATE", status: NO_SUCH_DEVICE };
+        self.open_device(&found.ok_or(missing)?)
+    }
+
+    fn open_device(&self, device: &Arc<crate::machine::io::Device>) -> Result<DeviceFile, LabError> {
+        let machine = &self.0.machine;
         let full = || LabError::Invalid("the host has no memory left");
-        let device = adapter.core.device().ok_or_else(full)?;
         let file = File { device: device.clone(), process: self.0.id };
         let object = machine.ob.create(Kind::File, None).ok_or_else(full)?;
         // SAFETY: offsets and types of FILE_OBJECT, within the object's memory that nobody else
@@ -194,7 +218,7 @@ impl Process {
             user: true,
             ..Request::default()
         };
-        let outcome = self.0.run("open a device", || machine.call_driver(&device, &request));
+        let outcome = self.0.run("open a device", || machine.call_driver(device, &request));
         match outcome {
             Ok(outcome) if outcome.is_success() => {
                 machine.ob.set_file(object, file);
@@ -369,21 +393,41 @@ impl DeviceFile {
     /// [`LabError::BugCheck`]; [`LabError::Invalid`] if the handle is closed. A failure that the
     /// driver returns is an outcome.
     pub fn control(&self, code: u32, input: &[u8], output: usize) -> Result<IoOutcome, LabError> {
+        self.send(Request {
+            major: IRP_MJ_DEVICE_CONTROL,
+            parameters: [output as u64, input.len() as u64, u64::from(code), 0],
+            input: input.to_vec(),
+            output,
+            ..Request::default()
+        })
+    }
+
+    /// `ReadFile`: up to `length` bytes come back. A request that is pending after `patience` is cancelled.
+    ///
+    /// # Errors
+    /// As [`DeviceFile::control`].
+    pub fn read(&self, length: usize, patience: Duration) -> Result<IoOutcome, LabError> {
+        let (parameters, patience) = ([length as u64, 0, 0, 0], Some(patience));
+        self.send(Request { major: IRP_MJ_READ, parameters, output: length, patience, ..Request::default() })
+    }
+
+    /// `WriteFile`.
+    ///
+    /// # Errors
+    /// As [`DeviceFile::control`].
+    pub fn write(&self, bytes: &[u8]) -> Result<IoOutcome, LabError> {
+        let parameters = [bytes.len() as u64, 0, 0, 0];
+        self.send(Request { major: IRP_MJ_WRITE, parameters, input: bytes.to_vec(), ..Request::default() })
+    }
+
+    fn send(&self, request: Request) -> Result<IoOutcome, LabError> {
         let machine = &self.process.machine;
         let closed = LabError::Invalid("the handle is closed");
         let Some((object, Kind::File, _)) = machine.ob.look(self.process.id, self.handle) else {
             return Err(closed);
         };
         let Some(file) = machine.ob.file(object) else { return Err(closed) };
-        let request = Request {
-            major: IRP_MJ_DEVICE_CONTROL,
-            parameters: [output as u64, input.len() as u64, u64::from(code), 0],
-            file: object,
-            user: true,
-            input: input.to_vec(),
-            output,
-            ..Request::default()
-        };
+        let request = Request { file: object, user: true, ..request };
         // The request keeps the file open, whatever becomes of the handle.
         machine.ob.hold(object);
         let outcome = self.process.run("send a request", || machine.call_driver(&file.device, &request));

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::error::LabError;
 use crate::loader::Image;
-use crate::machine::io::{MAJORS, driver_object};
+use crate::machine::io::{MAJORS, device_object, driver_object};
 use crate::machine::stack::Known;
 use crate::machine::thread::handler;
 use crate::machine::{Entry, HandleKind, Machine, PASSIVE};
@@ -92,6 +92,12 @@ pub(crate) struct DriverCore {
     registry_path: Box<UNICODE_STRING>,
     _path: Box<[u16]>,
     pub(crate) registration: Mutex<Option<Registration>>,
+    /// Held while the list of devices in the DRIVER_OBJECT changes.
+    devices: Mutex<()>,
+    /// How often sections of the image were locked, by where they start.
+    pub(crate) locked_sections: Mutex<std::collections::BTreeMap<u32, i32>>,
+    /// Driver object extensions: by the identification address.
+    pub(crate) extensions: Mutex<Vec<(usize, Memory)>>,
     _known: Option<Known>,
     image: Option<Arc<Image>>,
     // Last: the next native driver may start only when everything above is gone.
@@ -154,6 +160,9 @@ impl DriverCore {
             registry_path: Box::new(string),
             _path: path,
             registration: Mutex::new(None),
+            devices: Mutex::new(()),
+            locked_sections: Mutex::default(),
+            extensions: Mutex::default(),
             _known: known,
             image,
             _native: native,
@@ -185,10 +194,26 @@ impl DriverCore {
         unsafe { self.object.at::<usize>(driver_object::MAJOR_FUNCTION + 8 * index).read() }
     }
 
-    /// A device of the driver was made.
-    pub(crate) fn add_device(&self, device: usize) {
+    /// A device of the driver was made: it comes first in the DRIVER_OBJECT's list; gives what was first.
+    pub(crate) fn add_device(&self, device: usize) -> usize {
+        let _guard = self.devices.lock();
         // SAFETY: the offset of DeviceObject within our memory, which drivers only read.
-        unsafe { self.object.at::<usize>(driver_object::DEVICE_OBJECT).write(device) };
+        unsafe { self.object.at::<usize>(driver_object::DEVICE_OBJECT).replace(device) }
+    }
+
+    /// A device of the driver goes: takes it out of the DRIVER_OBJECT's list.
+    pub(crate) fn remove_device(&self, device: usize) {
+        let _guard = self.devices.lock();
+        let mut link = self.object.at::<usize>(driver_object::DEVICE_OBJECT);
+        // SAFETY: the list leads through DEVICE_OBJECTs of the lab that live, each with its own link.
+        unsafe {
+            while link.read() != 0 && link.read() != device {
+                link = (link.read() + device_object::NEXT_DEVICE) as *mut usize;
+            }
+            if link.read() == device {
+                link.write(((device + device_object::NEXT_DEVICE) as *const usize).read());
+            }
+        }
     }
 
     /// Puts NDIS' own routine where a pure miniport's DriverUnload is.
@@ -234,6 +259,8 @@ impl Driver {
         let core = Arc::new(DriverCore::new(code, name)?);
         // Known by its object until it registers, so that NdisMRegisterMiniportDriver finds it.
         machine.objects.lock().drivers.insert(core.object(), core.clone());
+        machine.register_service(name);
+        machine.note_sections(&core);
         let driver = Self { machine: machine.clone(), core };
         let entry = driver.entry(handler::DRIVER_ENTRY, None);
         let path = &raw const *driver.core.registry_path as u64;
@@ -242,6 +269,7 @@ impl Driver {
         let status = unsafe { machine.enter(entry, driver.core.entry, args) };
         machine.objects.lock().drivers.remove(&driver.core.object());
         let Ok(status) = status else { return Err(machine.dead_error()) };
+        machine.io.initialized(driver.core.id);
         let status = (status & 0xffff_ffff) as u32;
         let registered = driver.core.registration.lock().is_some();
         if status.cast_signed() < 0 {
@@ -340,6 +368,11 @@ impl Driver {
         if threads > 0 {
             // What they run would be gone on Windows; here the image stays as long as they do.
             self.machine.violate(rules::THREAD_LEFT, format!("{when}: {threads} system threads run"));
+        }
+        let executing = self.machine.work.executive_of(self.core.id);
+        if executing > 0 {
+            let text = format!("{when}: {executing} WORK_QUEUE_ITEMs run");
+            self.machine.violate(rules::WORK_ITEM_USE, text);
         }
         let census = crate::census::Census::take(&self.machine).of_driver(self.core.id);
         for line in census.lines() {

@@ -245,6 +245,17 @@ impl Lab {
         self.machine.schedule.as_ref().map(Schedule::events).unwrap_or_default()
     }
 
+    /// Sets a value of the machine's registry, by the path of its key: `\Registry\Machine\…`. A driver that is
+    /// loaded as `name` finds its own values under `…\System\CurrentControlSet\Services\name`.
+    pub fn set_registry(&self, key: &str, name: &str, value: impl Into<crate::Value>) {
+        self.machine.registry.set(key, name, value.into());
+    }
+
+    /// A value of the machine's registry.
+    pub fn registry_value(&self, key: &str, name: &str) -> Option<crate::Value> {
+        self.machine.registry.get(key, name)
+    }
+
     /// What drivers printed with `DbgPrint`; takes it.
     pub fn take_debug_output(&self) -> Vec<String> {
         std::mem::take(&mut *self.machine.debug_output.lock())

@@ -96,6 +96,8 @@ unsafe impl Send for Parameter {}
 /// An open configuration.
 pub(crate) struct Configuration {
     pub(crate) adapter: AdapterId,
+    /// Of a subkey, its name and a backslash; empty for the adapter's own key.
+    pub(crate) path: String,
     pub(crate) keywords: Keywords,
     pub(crate) parameters: Vec<Parameter>,
     /// What NdisReadNetworkAddress gave out.
@@ -108,6 +110,10 @@ pub(crate) struct Configuration {
 pub(crate) struct Objects {
     pub(crate) drivers: AddressMap<Arc<DriverCore>>,
     pub(crate) configurations: AddressMap<Configuration>,
+    /// What NdisRegisterDeviceEx made: the device object and its symbolic link.
+    pub(crate) devices: AddressMap<(usize, String)>,
+    /// Generic objects, which serve as handles: the driver of each.
+    pub(crate) generic: AddressMap<u32>,
     /// Handles of adapters that were halted.
     pub(crate) halted: AddressMap<AdapterId>,
 }
@@ -115,7 +121,7 @@ pub(crate) struct Objects {
 impl Machine {
     /// Whether a handle names a live adapter or driver.
     pub(crate) fn knows_handle(&self, handle: usize) -> bool {
-        self.adapters.read().contains_key(&handle) || self.objects.lock().drivers.contains_key(&handle)
+        self.owner_of(handle).is_some()
     }
 
     /// The adapter and the driver that a handle names.
@@ -123,6 +129,8 @@ impl Machine {
         if let Some(adapter) = self.adapter(handle) {
             return Some((Some(adapter.id), adapter.driver.id));
         }
-        self.objects.lock().drivers.get(&handle).map(|driver| (None, driver.id))
+        let objects = self.objects.lock();
+        let driver = objects.drivers.get(&handle).map(|driver| driver.id);
+        driver.or_else(|| objects.generic.get(&handle).copied()).map(|driver| (None, driver))
     }
 }

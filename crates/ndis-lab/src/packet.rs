@@ -70,6 +70,8 @@ struct MdlRecord {
 
 #[derive(Default)]
 struct Tables {
+    /// Pools of the lab's own, for clones whose driver names none: of lists and of buffers, 0 before their use.
+    internal: [usize; 2],
     list_pools: AddressMap<Pool>,
     buffer_pools: AddressMap<Pool>,
     lists: AddressMap<ListRecord>,
@@ -95,7 +97,10 @@ pub(crate) struct PacketCensus {
 impl Packets {
     pub(crate) fn census(&self) -> PacketCensus {
         let tables = self.0.lock();
-        let pools = |pools: &AddressMap<Pool>| pools.values().map(|p| (p.adapter, p.origin)).collect();
+        let pools = |pools: &AddressMap<Pool>| {
+            let own = |handle: &usize| tables.internal.contains(handle);
+            pools.iter().filter(|(handle, _)| !own(handle)).map(|(_, p)| (p.adapter, p.origin)).collect()
+        };
         PacketCensus {
             list_pools: pools(&tables.list_pools),
             buffer_pools: pools(&tables.buffer_pools),
@@ -169,6 +174,32 @@ impl Machine {
         let pool = Pool { parameters, outstanding: 0, adapter, origin: Origin::here() };
         self.packets.0.lock().buffer_pools.insert(handle, pool);
         handle
+    }
+
+    /// NDIS' own pool of lists.
+    pub(crate) fn internal_list_pool(&self) -> usize {
+        let mut tables = self.packets.0.lock();
+        if tables.internal[0] == 0 {
+            let handle = self.handle(HandleKind::ListPool);
+            let parameters = PoolParameters { allocate_buffer: false, context_size: 0, data_size: 0 };
+            let pool = Pool { parameters, outstanding: 0, adapter: None, origin: Origin::default() };
+            tables.list_pools.insert(handle, pool);
+            tables.internal[0] = handle;
+        }
+        tables.internal[0]
+    }
+
+    /// NDIS' own pool of buffers.
+    pub(crate) fn internal_buffer_pool(&self) -> usize {
+        let mut tables = self.packets.0.lock();
+        if tables.internal[1] == 0 {
+            let handle = self.handle(HandleKind::BufferPool);
+            let parameters = PoolParameters { allocate_buffer: true, context_size: 0, data_size: 0 };
+            let pool = Pool { parameters, outstanding: 0, adapter: None, origin: Origin::default() };
+            tables.buffer_pools.insert(handle, pool);
+            tables.internal[1] = handle;
+        }
+        tables.internal[1]
     }
 
     pub(crate) fn free_packet_pool(&self, handle: usize, lists: bool) {

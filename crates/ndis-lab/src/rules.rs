@@ -41,6 +41,8 @@ rules! {
     IRQL_FUNCTION = "irql-function", "A function is called only at an IRQL that it allows.", "managing-hardware-priorities";
     IRQL_PAGED = "irql-paged", "Paged memory is not allocated or freed at DISPATCH_LEVEL.", "nf-wdm-exallocatepool2";
     IRQL_PAGED_ACCESS = "irql-paged-access", "Paged pool is not touched at DISPATCH_LEVEL.", "managing-hardware-priorities";
+    PAGED_CODE = "paged-code", "Code that runs at DISPATCH_LEVEL does not lie in a pageable section, and a section is unlocked as often as it was locked.", "making-drivers-pageable";
+    INIT_CODE = "init-code", "Code and data of discardable sections are not used after DriverEntry.", "allocating-system-space-memory";
     IRQL_CHANGED = "irql-changed", "A handler returns at the IRQL at which it was called.", "managing-hardware-priorities";
     IRQL_LOWERED = "irql-lowered", "KeRaiseIrql does not lower the IRQL, nor KeLowerIrql raise it.", "nf-wdm-kelowerirql";
     IRQL_WAIT = "irql-wait", "A thread does not wait at DISPATCH_LEVEL.", "nf-wdm-kewaitforsingleobject";
@@ -83,6 +85,8 @@ rules! {
     POINTER_WILD = "pointer-wild", "A pointer that a driver passes, or stores where NDIS reads it, leads to memory.", "bug-check-0x50--page-fault-in-nonpaged-area";
     PARAMETER = "parameter", "A parameter has a value that the function's page allows.", "ndis-library-functions";
     CONFIGURATION_CLOSED = "configuration-closed", "A configuration handle is closed once and not used afterwards.", "nf-ndis-ndiscloseconfiguration";
+
+    STRING_USE = "string-use", "A counted string has whole characters, a Length up to MaximumLength, and a buffer.", "ns-ntdef-_unicode_string";
 
     // States
     STATE_INDICATE = "state-indicate", "Receives are indicated only between entry to MiniportRestart and completion of MiniportPause.", "miniport-adapter-states-and-operations";
@@ -151,6 +155,21 @@ rules! {
     XSTATE_USE = "xstate-use", "Extended processor state is restored by the call chain and thread that saved it, innermost first.", "nf-wdm-kerestoreextendedprocessorstate";
     CRITICAL_REGION = "critical-region", "A thread leaves each critical region that it entered, before its handler returns.", "nf-ntddk-keentercriticalregion";
 
+    ASSERTION = "assertion", "The driver's own assertions hold.", "nf-wdm-nt_assert";
+    CALLBACK_USE = "callback-use", "What a driver registered to be called back is deregistered once, with what the registration gave.", "nf-wdm-keregisterprocessorchangecallback";
+    AFFINITY = "affinity-not-restored", "A handler restores the affinity of its thread.", "nf-wdm-kereverttouseraffinitythreadex";
+
+    LOOKASIDE_USE = "lookaside-use", "A lookaside list is initialised once, deleted before its memory goes, and gets back its own entries.", "using-lookaside-lists";
+    LIST_USE = "list-use", "Linked lists hang together, and SLIST headers and entries are aligned to 16 bytes.", "singly-and-doubly-linked-lists";
+
+    // Mutexes, push locks, rundown protection
+    MUTEX_USE = "mutex-use", "A mutex or push lock is initialised before it is used, and acquired with normal kernel APCs disabled where its page asks for it.", "nf-wdm-exacquirefastmutexunsafe";
+    MUTEX_RECURSION = "mutex-recursion", "A fast mutex, guarded mutex or push lock is not acquired by the thread that holds it.", "nf-wdm-exacquirefastmutex";
+    MUTEX_NOT_OWNED = "mutex-not-owned", "A mutex is released by the thread that holds it, by the function that belongs to the acquisition.", "nf-wdm-kereleasemutex";
+    MUTEX_HELD_ON_RETURN = "mutex-held-on-return", "A handler holds no mutex when it returns.", "introduction-to-mutex-objects";
+    SEMAPHORE_LIMIT = "semaphore-limit", "A semaphore is not released beyond its limit.", "nf-wdm-kereleasesemaphore";
+    RUNDOWN_USE = "rundown-use", "Rundown protection is released as often as it was acquired, and waited for before it is used again.", "run-down-protection";
+
     // Resources, objects, processes and threads
     RESOURCE_USE = "resource-use", "An ERESOURCE is initialised before it is used, and deleted once before its memory goes, while nobody holds it.", "nf-wdm-exdeleteresourcelite";
     RESOURCE_APC = "resource-apc", "An ERESOURCE is acquired with normal kernel APCs disabled: in a critical region or at APC_LEVEL.", "nf-wdm-exacquireresourceexclusivelite";
@@ -162,6 +181,10 @@ rules! {
     PROCESS_NOTIFY = "process-notify", "A process notification is registered once and removed before the driver is unloaded.", "nf-ntddk-pssetcreateprocessnotifyroutine";
     THREAD_LEFT = "thread-left", "A driver's system threads end before it is unloaded.", "nf-wdm-pscreatesystemthread";
     SUBJECT_CONTEXT = "subject-context", "A captured subject context is released once.", "nf-ntifs-sereleasesubjectcontext";
+
+    DEVICE_USE = "device-use", "A device object and its symbolic links are deleted once, before the driver is unloaded, and not touched afterwards.", "nf-wdm-iodeletedevice";
+    REGISTRY_USE = "registry-use", "RTL_QUERY_REGISTRY_DIRECT is used with RTL_QUERY_REGISTRY_TYPECHECK, and names the type that it expects.", "nf-wdm-rtlqueryregistryvalues";
+    TRACE_USE = "trace-use", "An ETW or WPP provider is registered once, and unregistered before the driver is unloaded.", "nf-wdm-etwunregister";
 
     // I/O requests and user memory
     IRP_COMPLETION = "irp-completion", "An IRP is completed once, with a final status, and not touched afterwards.", "nf-wdm-iocompleterequest";

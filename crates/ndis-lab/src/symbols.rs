@@ -147,6 +147,11 @@ impl StackFrame {
         self.module.as_ref().map(|module| module.name.as_str())
     }
 
+    /// Its address in the process.
+    pub(crate) fn address(&self) -> usize {
+        self.address
+    }
+
     /// The address relative to the image, or, in this program, relative to a place in it: the same in
     /// every run of one build.
     pub fn offset(&self) -> usize {

@@ -5,7 +5,6 @@ use ndis_sys::{BOOLEAN, KIRQL, KSPIN_LOCK, NTSTATUS, PVOID};
 use super::exports;
 use crate::machine::resource::Want;
 use crate::machine::thread;
-use crate::rules;
 
 const QUEUED: &str = "queued KSPIN_LOCK";
 
@@ -84,11 +83,7 @@ exports! { TABLE in "ntoskrnl.exe" {
     }
 
     UP_TO_APC fn KeLeaveCriticalRegion(call) {
-        let count = thread::with(|thread| thread.critical.get());
-        if count == 0 {
-            call.violate(rules::CRITICAL_REGION, "the thread is in no critical region");
-        }
-        thread::with(|thread| thread.critical.set(count.saturating_sub(1)));
+        call.leave_critical();
         Ok(())
     }
 

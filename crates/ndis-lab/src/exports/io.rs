@@ -180,7 +180,7 @@ exports! { NDIS in "ndis.sys" {
     ) {
         let Some(adapter) = call.named_adapter(handle) else { return Ok(()) };
         let device = adapter.device();
-        let (pdo, fdo) = device.map_or((0, 0), |device| (device.physical.address(), device.address()));
+        let (pdo, fdo) = device.map_or((0, 0), |device| (device.physical(), device.address()));
         // SAFETY: each is NULL or the caller's variable. A root-enumerated device has no resources,
         // and right below it lies its bus driver's.
         unsafe {

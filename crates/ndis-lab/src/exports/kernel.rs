@@ -1,16 +1,14 @@
 //! IRQL, processors, locks, DPCs, events, processor state and bugchecks of ntoskrnl.exe.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use ndis_sys::{
     EVENT_TYPE, KDPC, KEVENT, KIRQL, KPRIORITY, KPROCESSOR_MODE, KSPIN_LOCK, KWAIT_REASON, LARGE_INTEGER,
-    NTSTATUS, PKDEFERRED_ROUTINE, PROCESSOR_NUMBER, PVOID, ULONG, ULONG_PTR, ULONG64, UNICODE_STRING, USHORT,
-    WCHAR, XSTATE_SAVE,
+    NTSTATUS, PKDEFERRED_ROUTINE, PVOID, ULONG, ULONG_PTR, ULONG64, XSTATE_SAVE,
 };
 
 use super::exports;
-use crate::machine::{APC, DISPATCH, Machine, thread};
+use crate::machine::{APC, DISPATCH, thread};
 use crate::rules;
 
 /// `STATUS_TIMEOUT`.
@@ -20,8 +18,6 @@ const INSUFFICIENT_RESOURCES: NTSTATUS = 0xc000_009a_u32.cast_signed();
 /// `STATUS_NOT_SUPPORTED`.
 const NOT_SUPPORTED: NTSTATUS = 0xc000_00bb_u32.cast_signed();
 const KSPIN: &str = "KSPIN_LOCK";
-/// 100-nanosecond units in a second.
-const TICKS: u64 = 10_000_000;
 
 /// The features whose state can be saved: x87, SSE, and what the host's processor has of AVX and AVX-512.
 fn extended_features() -> u64 {
@@ -33,24 +29,6 @@ fn extended_features() -> u64 {
         mask |= ndis_sys::XSTATE_MASK_AVX512;
     }
     mask
-}
-
-/// How long a kernel time-out is: negative values are relative.
-fn timeout(value: LARGE_INTEGER) -> Duration {
-    // An absolute time lies in the past of this machine, whose clock starts with it.
-    let ticks = value.QuadPart.checked_neg().and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(0);
-    Duration::from_nanos(ticks.saturating_mul(100))
-}
-
-impl Machine {
-    fn ticks(&self) -> u64 {
-        u64::try_from(self.uptime().as_nanos() / 100).unwrap_or(u64::MAX)
-    }
-}
-
-/// Counts the processors, in group 0 or in all.
-fn processors(machine: &Machine, group: USHORT) -> ULONG {
-    if group == 0 || group == ndis_sys::ALL_PROCESSOR_GROUPS { machine.options.processors } else { 0 }
 }
 
 exports! { TABLE in "ntoskrnl.exe" {
@@ -164,7 +142,7 @@ exports! { TABLE in "ntoskrnl.exe" {
         call, object: PVOID, _reason: KWAIT_REASON, _mode: KPROCESSOR_MODE, _alertable: u8, limit: *mut LARGE_INTEGER,
     ) -> NTSTATUS {
         // SAFETY: the time-out is NULL or the caller's.
-        let limit = unsafe { limit.as_ref() }.map(|limit| timeout(*limit));
+        let limit = unsafe { limit.as_ref() }.map(|limit| call.until(*limit));
         if thread::irql() > APC && limit != Some(Duration::ZERO) {
             call.violate(rules::IRQL_WAIT, "only a wait with a time-out of zero may be made at DISPATCH_LEVEL");
             return Err(call.stop(0xa, [object as u64, 0, 0, 0], "a wait at DISPATCH_LEVEL"));
@@ -184,7 +162,7 @@ exports! { TABLE in "ntoskrnl.exe" {
         // SAFETY: the caller's array of `count` objects; the time-out is NULL or the caller's.
         let (objects, limit) = unsafe { (std::slice::from_raw_parts(objects, count as usize), limit.as_ref()) };
         let objects: Vec<usize> = objects.iter().map(|object| *object as usize).collect();
-        let limit = limit.map(|limit| timeout(*limit));
+        let limit = limit.map(|limit| call.until(*limit));
         if thread::irql() > APC && limit != Some(Duration::ZERO) {
             call.violate(rules::IRQL_WAIT, "only a wait with a time-out of zero may be made at DISPATCH_LEVEL");
             return Err(call.stop(0xa, [objects[0] as u64, 0, 0, 0], "a wait at DISPATCH_LEVEL"));
@@ -196,45 +174,13 @@ exports! { TABLE in "ntoskrnl.exe" {
 
     UP_TO_APC fn KeDelayExecutionThread(call, _mode: KPROCESSOR_MODE, _alertable: u8, interval: *const LARGE_INTEGER) -> NTSTATUS {
         // SAFETY: the caller's interval.
-        call.sleep(timeout(unsafe { *interval }));
+        call.sleep(call.until(unsafe { *interval }));
         Ok(0)
     }
 
     ANY fn KeStallExecutionProcessor(call, microseconds: ULONG) {
         call.stall(Duration::from_micros(microseconds.into()));
         Ok(())
-    }
-
-    ANY fn KeGetCurrentProcessorNumberEx(_, number: *mut PROCESSOR_NUMBER) -> ULONG {
-        let processor = thread::with(thread::Thread::processor);
-        if !number.is_null() {
-            // SAFETY: the caller's structure; not NULL.
-            unsafe { number.write(PROCESSOR_NUMBER { Group: 0, Number: u8::try_from(processor).unwrap_or(u8::MAX), Reserved: 0 }) };
-        }
-        Ok(processor)
-    }
-
-    ANY fn KeQueryActiveProcessorCountEx(call, group: USHORT) -> ULONG {
-        Ok(processors(call, group))
-    }
-
-    ANY fn KeQueryMaximumProcessorCountEx(call, group: USHORT) -> ULONG {
-        Ok(processors(call, group))
-    }
-
-    ANY fn KeQueryPerformanceCounter(call, frequency: *mut LARGE_INTEGER) -> LARGE_INTEGER {
-        if !frequency.is_null() {
-            // SAFETY: the caller's variable; not NULL.
-            unsafe { frequency.write(LARGE_INTEGER { QuadPart: TICKS.cast_signed() }) };
-        }
-        Ok(LARGE_INTEGER { QuadPart: call.ticks().cast_signed() })
-    }
-
-    ANY fn KeQueryInterruptTimePrecise(call, counter: *mut ULONG64) -> ULONG64 {
-        let ticks = call.ticks();
-        // SAFETY: the caller's variable.
-        unsafe { counter.write(ticks) };
-        Ok(ticks)
     }
 
     UP_TO_DISPATCH fn KeSaveExtendedProcessorState(call, mask: ULONG64, save: *mut XSTATE_SAVE) -> NTSTATUS {
@@ -273,82 +219,4 @@ exports! { TABLE in "ntoskrnl.exe" {
     ANY fn KeBugCheck(call, code: ULONG) {
         Err(call.stop(code, [0; 4], "the driver called KeBugCheck"))
     }
-
-    ANY fn RtlInitUnicodeString(_, destination: *mut UNICODE_STRING, source: *const WCHAR) {
-        let mut length = 0_usize;
-        if !source.is_null() {
-            // SAFETY: the caller vouches that the string ends with a zero; a UNICODE_STRING cannot
-            // hold more than 32,766 characters.
-            while length < 0x7ffe && unsafe { source.add(length).read() } != 0 {
-                length += 1;
-            }
-        }
-        let bytes = u16::try_from(length * 2).unwrap_or(0xfffc);
-        let maximum = if source.is_null() { 0 } else { bytes + 2 };
-        // SAFETY: the caller's structure.
-        unsafe { destination.write(UNICODE_STRING { Length: bytes, MaximumLength: maximum, Buffer: source.cast_mut() }) };
-        Ok(())
-    }
-
-    ANY fn DbgPrintEx(
-        call, _component: ULONG, _level: ULONG, format: *const i8, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize,
-    ) -> ULONG {
-        // SAFETY: the format ends with a zero.
-        unsafe { debug_print(call, format, &[a, b, c, d, e, f]) };
-        Ok(0)
-    }
-
-    ANY fn DbgPrint(
-        call, format: *const i8, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize,
-    ) -> ULONG {
-        // SAFETY: the format ends with a zero.
-        unsafe { debug_print(call, format, &[a, b, c, d, e, f]) };
-        Ok(0)
-    }
 } }
-
-/// Records debug output. Only arguments of integer conversions are read: nothing is followed.
-///
-/// # Safety
-/// `format` ends with a zero.
-unsafe fn debug_print(machine: &Machine, format: *const i8, args: &[usize]) {
-    // SAFETY: the caller vouches for the string.
-    let format = unsafe { std::ffi::CStr::from_ptr(format) }.to_string_lossy().into_owned();
-    let mut output = String::new();
-    let mut args = args.iter();
-    let mut parts = format.split('%');
-    output.push_str(parts.next().unwrap_or_default());
-    let mut literal = false;
-    for part in parts {
-        if part.is_empty() && !literal {
-            output.push('%');
-            literal = true;
-            continue;
-        }
-        if std::mem::take(&mut literal) {
-            output.push_str(part);
-            continue;
-        }
-        let at = part.find(|c: char| "duxXpcsSiZ".contains(c)).unwrap_or(0);
-        let Some(arg) = args.next() else {
-            output.push('%');
-            output.push_str(part);
-            continue;
-        };
-        let word = u32::try_from(*arg & 0xffff_ffff).unwrap_or(0);
-        match part.as_bytes().get(at) {
-            Some(b'd' | b'i') => output.push_str(&word.cast_signed().to_string()),
-            Some(b'u') => output.push_str(&word.to_string()),
-            Some(b'c') => output.push(char::from_u32(word).unwrap_or('?')),
-            _ => {
-                // Writing to a String cannot fail.
-                let _ = write!(output, "{arg:#x}");
-            }
-        }
-        output.push_str(part.get(at + 1..).unwrap_or_default());
-    }
-    let mut lines = machine.debug_output.lock();
-    if lines.len() < 10_000 {
-        lines.push(output);
-    }
-}

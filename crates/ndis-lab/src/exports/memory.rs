@@ -7,7 +7,7 @@ use ndis_sys::{
     PVOID, UINT, ULONG,
 };
 
-use super::exports;
+use super::{Call, exports};
 use crate::machine::pool::PoolKind;
 use crate::machine::{Machine, Stopped};
 use crate::rules;
@@ -27,8 +27,27 @@ const POOLS: POOL_FLAGS = POOL_FLAG_NON_PAGED | POOL_FLAG_NON_PAGED_EXECUTE | PO
 const RAISED: u32 = 0x1e;
 
 /// The pool of a POOL_TYPE; its low bit says paged, and 512 no-execute.
-fn pool_of(pool_type: i32) -> PoolKind {
+pub(super) fn pool_of(pool_type: i32) -> PoolKind {
     if pool_type & 1 == 1 { PoolKind::Paged } else { PoolKind::NonPaged }
+}
+
+/// `ExAllocatePool2`.
+pub(super) fn allocate_pool2(
+    call: &Call<'_>,
+    flags: POOL_FLAGS,
+    size: usize,
+    tag: ULONG,
+) -> Result<PVOID, Stopped> {
+    if (flags & POOLS).count_ones() != 1 || flags & 0xffff_ffff & !KNOWN != 0 {
+        call.violate(rules::POOL_FLAGS, format!("flags {flags:#x}"));
+        return Ok(std::ptr::null_mut());
+    }
+    let kind = if flags & POOL_FLAG_PAGED == 0 { PoolKind::NonPaged } else { PoolKind::Paged };
+    let block = call.allocate(size, tag, kind, flags & POOL_FLAG_UNINITIALIZED == 0);
+    if block.is_null() && flags & POOL_FLAG_RAISE_ON_FAILURE != 0 {
+        return Err(call.stop(RAISED, [0xc000_009a, 0, 0, 0], "an allocation raised its failure"));
+    }
+    Ok(block.cast())
 }
 
 fn ndis_free(
@@ -48,16 +67,7 @@ fn ndis_free(
 
 exports! { KERNEL in "ntoskrnl.exe" {
     UP_TO_DISPATCH fn ExAllocatePool2(call, flags: POOL_FLAGS, size: usize, tag: ULONG) -> PVOID {
-        if (flags & POOLS).count_ones() != 1 || flags & 0xffff_ffff & !KNOWN != 0 {
-            call.violate(rules::POOL_FLAGS, format!("flags {flags:#x}"));
-            return Ok(std::ptr::null_mut());
-        }
-        let kind = if flags & POOL_FLAG_PAGED == 0 { PoolKind::NonPaged } else { PoolKind::Paged };
-        let block = call.allocate(size, tag, kind, flags & POOL_FLAG_UNINITIALIZED == 0);
-        if block.is_null() && flags & POOL_FLAG_RAISE_ON_FAILURE != 0 {
-            return Err(call.stop(RAISED, [0xc000_009a, 0, 0, 0], "an allocation raised its failure"));
-        }
-        Ok(block.cast())
+        allocate_pool2(call, flags, size, tag)
     }
 
     UP_TO_DISPATCH fn ExAllocatePoolWithTag(call, pool_type: i32, size: usize, tag: ULONG) -> PVOID {

@@ -9,16 +9,29 @@ use crate::machine::{Machine, Stopped, switch, thread};
 use crate::rules;
 
 mod crt;
+mod debug;
+pub(crate) mod devices;
 mod ex;
+mod format;
 pub(crate) mod io;
 mod kernel;
+mod lists;
 mod memory;
+mod misc;
+mod ndis_buffers;
 mod ndis_config;
 mod ndis_data;
 mod ndis_miniport;
+mod ndis_misc;
 mod ndis_system;
 mod object;
-mod rtl;
+pub(crate) mod processors;
+mod registry;
+pub(crate) mod rtl;
+mod rtl_bits;
+pub(crate) mod rtl_string;
+mod sync;
+mod trace;
 
 /// At which IRQL a function may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +122,26 @@ fn run<R>(
     result
 }
 
+/// As [`shell`], for a body that holds no lock and owns nothing that has to be dropped: where a bad pointer
+/// of the driver's traps in it, the machine stops as if the driver's own code had trapped.
+fn leaf<R>(function: &'static Function, body: impl FnOnce(&Call<'_>) -> R) -> R {
+    shell(function, |call| {
+        let outer = thread::with(|thread| thread.leaf.replace(true));
+        let value = body(call);
+        thread::with(|thread| thread.leaf.set(outer));
+        Ok(value)
+    })
+}
+
+/// Calls a routine of the driver from within a function: what it does is the driver's doing. The caller owns
+/// nothing that has to be dropped, since the routine may stop the machine.
+pub(crate) fn outside<R>(run: impl FnOnce() -> R) -> R {
+    let function = thread::with(|thread| thread.set_function(None));
+    let value = run();
+    thread::with(|thread| thread.set_function(function));
+    value
+}
+
 /// A function that the lab has not was called.
 pub(crate) fn missing_function(name: &str) {
     /// `KMODE_EXCEPTION_NOT_HANDLED` with `STATUS_DRIVER_ENTRYPOINT_NOT_FOUND`.
@@ -156,25 +189,124 @@ macro_rules! returned {
         $ret
     };
 }
-pub(crate) use {exports, returned};
+/// Defines exported functions that only compute and touch what the caller points to: see [`leaf`].
+macro_rules! leaves {
+    ($table:ident in $module:literal {
+        $($irql:ident fn $name:ident($call:pat_param $(, $arg:ident: $ty:ty)* $(,)?) $(-> $ret:ty)? $body:block)*
+    }) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[allow(non_snake_case, clippy::too_many_arguments)]
+            unsafe extern "win64" fn $name($($arg: $ty),*) $(-> $ret)? {
+                static FUNCTION: crate::exports::Function =
+                    crate::exports::Function { name: stringify!($name), irql: crate::exports::$irql };
+                #[allow(clippy::too_many_arguments)]
+                unsafe fn body($call: &crate::exports::Call<'_>, $($arg: $ty),*) $(-> $ret)? $body
+                // SAFETY: the driver keeps the contract of the function, which is what `body` needs.
+                crate::exports::leaf(&FUNCTION, |call| unsafe { body(call, $($arg),*) })
+            }
+        )*
+        pub(super) const $table: &[crate::exports::Export] = &[$(
+            crate::exports::Export {
+                module: $module,
+                name: stringify!($name),
+                address: || $name as *const () as usize,
+            }
+        ),*];
+    };
+}
+
+/// Defines a function with variable arguments: a shim that calls `$body` with the address of all of them,
+/// which on x64 lie in a row once the first four are put into their home space.
+macro_rules! variadic {
+    ($(#[$meta:meta])* $name:ident => $body:ident) => {
+        $(#[$meta])*
+        #[allow(non_snake_case)]
+        #[unsafe(naked)]
+        unsafe extern "win64" fn $name() {
+            std::arch::naked_asm!(
+                ".cfi_startproc",
+                "mov [rsp + 8], rcx",
+                "mov [rsp + 16], rdx",
+                "mov [rsp + 24], r8",
+                "mov [rsp + 32], r9",
+                "sub rsp, 40",
+                ".cfi_adjust_cfa_offset 40",
+                "lea rcx, [rsp + 48]",
+                "call {body}",
+                "add rsp, 40",
+                ".cfi_adjust_cfa_offset -40",
+                "ret",
+                ".cfi_endproc",
+                body = sym $body,
+            )
+        }
+    };
+}
+pub(crate) use {exports, leaves, returned, variadic};
+
+/// Functions that a module has under another name than the kernel, which does the work.
+const FORWARDED: &[(&str, &str, &str)] = &[
+    ("ndis.sys", "NdisInitAnsiString", "RtlInitAnsiString"),
+    ("ndis.sys", "NdisInitUnicodeString", "RtlInitUnicodeString"),
+    ("ndis.sys", "NdisUpcaseUnicodeString", "RtlUpcaseUnicodeString"),
+    ("ndis.sys", "NdisAnsiStringToUnicodeString", "RtlAnsiStringToUnicodeString"),
+    ("ndis.sys", "NdisUnicodeStringToAnsiString", "RtlUnicodeStringToAnsiString"),
+    ("ntoskrnl.exe", "ObfDereferenceObjectWithTag", "ObfDereferenceObject"),
+    ("ntoskrnl.exe", "ObfReferenceObjectWithTag", "ObfReferenceObject"),
+    ("ntoskrnl.exe", "PsGetCurrentProcess", "IoGetCurrentProcess"),
+];
 
 /// Every table.
 const TABLES: &[&[Export]] = &[
     crt::TABLE,
+    debug::TABLE,
+    debug::VARIADIC,
+    devices::CANCELLING,
+    devices::DEVICES,
+    devices::NDIS,
+    devices::WORK,
     ex::TABLE,
     io::NDIS,
     io::RAISING,
     io::TABLE,
     kernel::TABLE,
+    lists::INTERLOCKED,
+    lists::LOOKASIDE,
+    lists::NDIS,
+    lists::ROUTINES,
+    lists::SLISTS,
     memory::KERNEL,
     memory::NDIS,
+    misc::FACTS,
+    misc::TABLE,
+    misc::VARIABLES,
+    ndis_buffers::TABLE,
     ndis_config::TABLE,
     ndis_data::TABLE,
     ndis_miniport::TABLE,
+    ndis_misc::LOCKS,
+    ndis_misc::PROCESSORS,
+    ndis_misc::TABLE,
     ndis_system::TABLE,
     object::TABLE,
     object::TYPE_VARIABLES,
+    processors::CHANGING,
+    processors::TABLE,
+    registry::KEYS,
+    registry::RTL,
     rtl::TABLE,
+    rtl_bits::TABLE,
+    rtl_string::ALLOCATING,
+    rtl_string::TABLE,
+    sync::MUTEXES,
+    sync::RUNDOWN,
+    sync::SPINNING,
+    sync::TIMERS,
+    trace::REGISTRATION,
+    trace::ROUTINES,
+    trace::TABLE,
+    trace::VARIADIC,
 ];
 
 /// The address of a function that an image imports; `module` in lower case.
@@ -182,7 +314,14 @@ pub(crate) fn resolve(module: &str, name: &str) -> Option<usize> {
     use std::collections::HashMap;
     use std::sync::LazyLock;
     static INDEX: LazyLock<HashMap<(&str, &str), usize>> = LazyLock::new(|| {
-        TABLES.iter().copied().flatten().map(|e| ((e.module, e.name), (e.address)())).collect()
+        let mut index: HashMap<_, _> =
+            TABLES.iter().copied().flatten().map(|e| ((e.module, e.name), (e.address)())).collect();
+        for (module, name, target) in FORWARDED {
+            if let Some(address) = index.get(&("ntoskrnl.exe", *target)).copied() {
+                index.insert((*module, *name), address);
+            }
+        }
+        index
     });
     // On Windows, hal.dll's functions have moved into the kernel; images still name both.
     let module = if module == "hal.dll" { "ntoskrnl.exe" } else { module };
@@ -200,7 +339,15 @@ pub(crate) fn is_export(address: usize) -> bool {
 
 /// The functions that images can import, as (module, name).
 pub fn functions() -> impl Iterator<Item = (&'static str, &'static str)> {
-    TABLES.iter().copied().flatten().map(|export| (export.module, export.name))
+    let exported = |export: &&Export| !export.module.is_empty();
+    let forwarded = FORWARDED.iter().map(|(module, name, _)| (*module, *name));
+    TABLES
+        .iter()
+        .copied()
+        .flatten()
+        .filter(exported)
+        .map(|export| (export.module, export.name))
+        .chain(forwarded)
 }
 
 #[cfg(test)]

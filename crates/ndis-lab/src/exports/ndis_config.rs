@@ -2,12 +2,13 @@
 
 use ndis_sys::{
     NDIS_CONFIGURATION_OBJECT, NDIS_CONFIGURATION_PARAMETER, NDIS_CONFIGURATION_PARAMETER_DATA, NDIS_HANDLE,
-    NDIS_PARAMETER_TYPE, NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS,
-    NDIS_STRING, NdisParameterBinary, NdisParameterHexInteger, NdisParameterInteger,
+    NDIS_PARAMETER_TYPE, NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_NOT_SUPPORTED, NDIS_STATUS_RESOURCES,
+    NDIS_STATUS_SUCCESS, NDIS_STRING, NdisParameterBinary, NdisParameterHexInteger, NdisParameterInteger,
     NdisParameterMultiString, NdisParameterString, PVOID, UINT,
 };
 
-use super::exports;
+use super::rtl_string::text;
+use super::{Call, exports};
 use crate::adapter::attributes::{self, CONFIGURATION_OBJECT};
 use crate::machine::{HandleKind, Machine, Origin};
 use crate::objects::{Configuration, Parameter, Value};
@@ -91,6 +92,74 @@ impl Machine {
     }
 }
 
+#[allow(non_upper_case_globals)] // NdisParameter… are names of the WDK
+/// The value that a driver writes; `None` for a type that there is not.
+///
+/// # Safety
+/// The structure is the caller's, and what it points to.
+unsafe fn written(call: &Call<'_>, value: *const NDIS_CONFIGURATION_PARAMETER) -> Option<Value> {
+    // SAFETY: as the caller says: the type selects the member.
+    unsafe {
+        let NDIS_CONFIGURATION_PARAMETER { ParameterType, ParameterData } = &*value;
+        Some(match *ParameterType {
+            NdisParameterInteger | NdisParameterHexInteger => Value::Dword(ParameterData.IntegerData),
+            NdisParameterString => Value::Text(text(call, &raw const ParameterData.StringData)),
+            NdisParameterMultiString => {
+                let all = text(call, &raw const ParameterData.StringData);
+                Value::Texts(all.trim_end_matches('\0').split('\0').map(str::to_owned).collect())
+            }
+            NdisParameterBinary => {
+                let data = ParameterData.BinaryData;
+                let bytes = std::slice::from_raw_parts(data.Buffer.cast::<u8>(), data.Length.into());
+                Value::Binary(bytes.to_vec())
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Opens a subkey of a configuration: keywords whose names begin with it and a backslash.
+fn open_subkey(
+    call: &Call<'_>,
+    handle: NDIS_HANDLE,
+    choose: impl FnOnce(Vec<String>) -> Option<String>,
+) -> Option<(usize, String)> {
+    let failing = call.fault(0, 0);
+    let mut objects = call.objects.lock();
+    let Some(configuration) = objects.configurations.get(&(handle as usize)) else {
+        drop(objects);
+        call.no_configuration(handle);
+        return None;
+    };
+    let mut subkeys: Vec<String> = configuration
+        .keywords
+        .iter()
+        .filter_map(|(name, _)| Some(name.split_once('\\')?.0.to_owned()))
+        .collect();
+    subkeys.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
+    let chosen = choose(subkeys).filter(|_| !failing)?;
+    let inside = |name: &str| {
+        let (key, rest) = name.split_once('\\')?;
+        key.eq_ignore_ascii_case(&chosen).then(|| rest.to_owned())
+    };
+    let keywords = configuration
+        .keywords
+        .iter()
+        .filter_map(|(name, value)| Some((inside(name)?, value.clone())))
+        .collect();
+    let opened = Configuration {
+        adapter: configuration.adapter,
+        path: format!("{}{chosen}\\", configuration.path),
+        keywords,
+        parameters: Vec::new(),
+        addresses: Vec::new(),
+        origin: Origin::here(),
+    };
+    let number = call.handle(HandleKind::Configuration);
+    objects.configurations.insert(number, opened);
+    Some((number, chosen))
+}
+
 exports! { TABLE in "ndis.sys" {
     PASSIVE_ONLY fn NdisOpenConfigurationEx(
         call, object: *mut NDIS_CONFIGURATION_OBJECT, handle: *mut NDIS_HANDLE,
@@ -113,6 +182,7 @@ exports! { TABLE in "ndis.sys" {
         }
         let configuration = Configuration {
             adapter: adapter.id,
+            path: String::new(),
             keywords: adapter.keywords.lock().clone(),
             parameters: Vec::new(),
             addresses: Vec::new(),
@@ -130,10 +200,7 @@ exports! { TABLE in "ndis.sys" {
         keyword: *mut NDIS_STRING, kind: NDIS_PARAMETER_TYPE,
     ) {
         // SAFETY: the caller's string, of as many bytes as it says.
-        let keyword = unsafe {
-            let string = &*keyword;
-            String::from_utf16_lossy(std::slice::from_raw_parts(string.Buffer, usize::from(string.Length) / 2))
-        };
+        let keyword = unsafe { text(call, keyword) };
         let failing = call.fault(0, 0);
         let mut objects = call.objects.lock();
         let Some(configuration) = objects.configurations.get_mut(&(handle as usize)) else {
@@ -205,6 +272,73 @@ exports! { TABLE in "ndis.sys" {
         }
         // SAFETY: the caller's variable.
         unsafe { status.write(result) };
+        Ok(())
+    }
+
+    PASSIVE_ONLY fn NdisWriteConfiguration(
+        call, status: *mut NDIS_STATUS, handle: NDIS_HANDLE, keyword: *const NDIS_STRING,
+        value: *const NDIS_CONFIGURATION_PARAMETER,
+    ) {
+        // SAFETY: the caller's string and structure.
+        let (keyword, value) = unsafe { (text(call, keyword), written(call, value)) };
+        let failing = call.fault(0, 0);
+        let mut objects = call.objects.lock();
+        let Some(configuration) = objects.configurations.get_mut(&(handle as usize)) else {
+            drop(objects);
+            call.no_configuration(handle);
+            // SAFETY: the caller's variable.
+            unsafe { status.write(NDIS_STATUS_FAILURE) };
+            return Ok(());
+        };
+        let result = match value {
+            None => NDIS_STATUS_NOT_SUPPORTED,
+            Some(_) if failing => NDIS_STATUS_RESOURCES,
+            Some(value) => {
+                configuration.keywords.set(&keyword, value.clone());
+                let (id, path) = (configuration.adapter, format!("{}{keyword}", configuration.path));
+                drop(objects);
+                let adapter = call.adapters.read().values().find(|adapter| adapter.id == id).cloned();
+                if let Some(adapter) = adapter {
+                    adapter.keywords.lock().set(&path, value);
+                }
+                NDIS_STATUS_SUCCESS
+            }
+        };
+        // SAFETY: the caller's variable.
+        unsafe { status.write(result) };
+        Ok(())
+    }
+
+    UP_TO_APC fn NdisOpenConfigurationKeyByName(
+        call, status: *mut NDIS_STATUS, handle: NDIS_HANDLE, name: *const NDIS_STRING, subkey: *mut NDIS_HANDLE,
+    ) {
+        // SAFETY: the caller's string.
+        let name = unsafe { text(call, name) };
+        let opened = open_subkey(call, handle, |subkeys| subkeys.into_iter().find(|key| key.eq_ignore_ascii_case(&name)));
+        // SAFETY: the caller's variables.
+        unsafe {
+            status.write(if opened.is_some() { NDIS_STATUS_SUCCESS } else { NDIS_STATUS_FAILURE });
+            subkey.write(opened.map_or(0, |(number, _)| number) as NDIS_HANDLE);
+        }
+        Ok(())
+    }
+
+    UP_TO_APC fn NdisOpenConfigurationKeyByIndex(
+        call, status: *mut NDIS_STATUS, handle: NDIS_HANDLE, index: u32, name: *mut NDIS_STRING, subkey: *mut NDIS_HANDLE,
+    ) {
+        let opened = open_subkey(call, handle, |subkeys| subkeys.into_iter().nth(index as usize));
+        // SAFETY: the caller's variables, and a string with the room that it says.
+        unsafe {
+            status.write(if opened.is_some() { NDIS_STATUS_SUCCESS } else { NDIS_STATUS_FAILURE });
+            subkey.write(opened.as_ref().map_or(0, |(number, _)| *number) as NDIS_HANDLE);
+            if let Some((_, found)) = opened {
+                let found = utf16(&found);
+                let room = usize::from((*name).MaximumLength) / 2;
+                let count = found.len().min(room);
+                std::ptr::copy_nonoverlapping(found.as_ptr(), (*name).Buffer, count);
+                (*name).Length = u16::try_from(count * 2).unwrap_or(0);
+            }
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use ndis_sys::{
 
 use super::exports;
 use crate::adapter::attributes::{self, TIMER};
+use crate::machine::work::ItemKind;
 use crate::machine::{APC, Machine, Stopped, thread};
 use crate::rules;
 
@@ -169,7 +170,7 @@ exports! { TABLE in "ndis.sys" {
         if call.fault(0, 0) {
             return Ok(std::ptr::null_mut());
         }
-        Ok(call.create_work_item(adapter, driver) as NDIS_HANDLE)
+        Ok(call.create_work_item(ItemKind::Ndis, adapter, driver) as NDIS_HANDLE)
     }
 
     UP_TO_DISPATCH fn NdisQueueIoWorkItem(call, item: NDIS_HANDLE, routine: NDIS_IO_WORKITEM_ROUTINE, context: PVOID) {
@@ -177,7 +178,7 @@ exports! { TABLE in "ndis.sys" {
             call.violate(rules::PARAMETER, "Routine is NULL");
             return Ok(());
         };
-        call.queue_work_item(item as usize, routine as usize, context as usize)
+        call.queue_work_item(item as usize, routine as usize, context as usize, false)
     }
 
     UP_TO_DISPATCH fn NdisFreeIoWorkItem(call, item: NDIS_HANDLE) {

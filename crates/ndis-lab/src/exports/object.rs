@@ -25,7 +25,7 @@ const MAX_NOTIFY: usize = 64;
 const INVALID_DETACH: u32 = 0x06;
 
 /// Variables that hold the types of objects: `*ExEventObjectType` is one.
-static TYPES: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+static TYPES: [AtomicUsize; 5] = [const { AtomicUsize::new(0) }; 5];
 
 fn type_variable(kind: Kind) -> usize {
     let variable = &TYPES[kind as usize];
@@ -45,10 +45,10 @@ pub(super) const TYPE_VARIABLES: &[Export] = &[
 /// `OBJECT_ATTRIBUTES`.
 #[repr(C)]
 pub(crate) struct ObjectAttributes {
-    length: ULONG,
-    root: HANDLE,
-    name: *mut UNICODE_STRING,
-    attributes: ULONG,
+    pub(super) length: ULONG,
+    pub(super) root: HANDLE,
+    pub(super) name: *mut UNICODE_STRING,
+    pub(super) attributes: ULONG,
     security: PVOID,
     quality: PVOID,
 }

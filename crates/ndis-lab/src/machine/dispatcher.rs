@@ -1,4 +1,5 @@
-//! Events and waiting. The signal state lives in the driver's KEVENT, as it does on Windows.
+//! Objects that can be waited for: events, timers, semaphores, mutexes, threads. Their state lives in their
+//! own memory, the driver's KEVENT for example, as it does on Windows.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
@@ -23,16 +24,24 @@ impl Dispatcher {
 }
 
 /// `SignalState` of a dispatcher object.
-fn signal<'a>(object: usize) -> &'a AtomicI32 {
+pub(super) fn signal<'a>(object: usize) -> &'a AtomicI32 {
     // SAFETY: the driver passed a dispatcher object that outlives the call; its second word is the
     // aligned signal state, which is accessed atomically only.
     unsafe { AtomicI32::from_ptr((object as *mut i32).add(1)) }
 }
 
-/// Whether a satisfied wait resets the object.
-fn synchronization(object: usize) -> bool {
-    // SAFETY: as above; the type byte is written once, by KeInitializeEvent.
-    unsafe { (object as *const u8).read() == 1 }
+/// `KOBJECTS`, the type of an object that can be waited for.
+pub(crate) mod kind {
+    pub(crate) const SYNCHRONIZATION_EVENT: u8 = 1;
+    pub(crate) const MUTANT: u8 = 2;
+    pub(crate) const SEMAPHORE: u8 = 5;
+    pub(crate) const SYNCHRONIZATION_TIMER: u8 = 9;
+}
+
+/// The type of an object.
+fn kind_of(object: usize) -> u8 {
+    // SAFETY: as above; the type byte is written once, when the object is initialised.
+    unsafe { (object as *const u8).read() }
 }
 
 impl Machine {
@@ -48,6 +57,13 @@ impl Machine {
         old
     }
 
+    /// The signal state of an object.
+    #[allow(clippy::unused_self)] // of this machine's memory
+    pub(crate) fn read_signal(&self, object: usize) -> i32 {
+        // Acquire: who sees it signalled sees what was done before.
+        signal(object).load(Ordering::Acquire)
+    }
+
     /// Waits for an object; `None` is for ever. Says whether it was signalled.
     pub(crate) fn wait_signal(&self, object: usize, timeout: Option<Duration>) -> Result<bool, Stopped> {
         self.wait_signals(&[object], false, timeout).map(|found| found.is_some())
@@ -61,8 +77,29 @@ impl Machine {
         all: bool,
         timeout: Option<Duration>,
     ) -> Result<Option<usize>, Stopped> {
+        let mut found = None;
+        self.wait_for(timeout, || {
+            found = take(objects, all);
+            found.is_some()
+        })?;
+        Ok(found)
+    }
+
+    /// Waits until `take` says that it took what the thread waits for; says whether it did before the time
+    /// was up. `take` runs with the dispatcher's lock held, and whenever something may have been signalled.
+    pub(crate) fn wait_for(
+        &self,
+        timeout: Option<Duration>,
+        mut take: impl FnMut() -> bool,
+    ) -> Result<bool, Stopped> {
         if self.schedule.is_some() {
-            return self.wait_signals_virtually(objects, all, timeout);
+            let deadline = timeout.map(|timeout| self.now() + timeout);
+            let mut taken = false;
+            self.wait_virtual(deadline, || {
+                taken = taken || take();
+                taken
+            });
+            return if self.is_dead() { Err(Stopped::new()) } else { Ok(taken) };
         }
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut guard = self.dispatcher.lock.lock();
@@ -70,11 +107,11 @@ impl Machine {
             if self.is_dead() {
                 return Err(Stopped::new());
             }
-            if let Some(first) = take(objects, all) {
-                return Ok(Some(first));
+            if take() {
+                return Ok(true);
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(None);
+                return Ok(false);
             }
             let pause = Duration::from_millis(50);
             let until = deadline.map_or(Instant::now() + pause, |d| d.min(Instant::now() + pause));
@@ -82,20 +119,13 @@ impl Machine {
         }
     }
 
-    /// As [`Machine::wait_signals`], on a deterministic machine: everything else runs meanwhile.
-    fn wait_signals_virtually(
-        &self,
-        objects: &[usize],
-        all: bool,
-        timeout: Option<Duration>,
-    ) -> Result<Option<usize>, Stopped> {
-        let mut found = None;
-        let deadline = timeout.map(|timeout| self.now() + timeout);
-        self.wait_virtual(deadline, || {
-            found = take(objects, all);
-            found.is_some()
-        });
-        if self.is_dead() { Err(Stopped::new()) } else { Ok(found) }
+    /// Changes something that threads may wait for, with the dispatcher's lock held, and lets them look.
+    pub(crate) fn with_dispatcher<R>(&self, change: impl FnOnce() -> R) -> R {
+        let guard = self.dispatcher.lock.lock();
+        let result = change();
+        drop(guard);
+        self.dispatcher.changed.notify_all();
+        result
     }
 }
 
@@ -103,15 +133,27 @@ impl Machine {
 /// dispatcher's lock held, or on the only thread.
 fn take(objects: &[usize], all: bool) -> Option<usize> {
     // Relaxed: the dispatcher's lock orders it against signals.
-    let signalled = |object: &usize| signal(*object).load(Ordering::Relaxed) > 0;
+    let signalled = |object: &usize| {
+        let state = signal(*object).load(Ordering::Relaxed);
+        state > 0 || (kind_of(*object) == kind::MUTANT && super::mutex::mutant_is_mine(*object))
+    };
     let taken = if all {
         objects.iter().all(signalled).then_some(0..objects.len())
     } else {
         objects.iter().position(signalled).map(|index| index..index + 1)
     }?;
     let first = taken.start;
-    for object in objects[taken].iter().filter(|object| synchronization(**object)) {
-        signal(*object).store(0, Ordering::Relaxed);
+    for object in &objects[taken] {
+        match kind_of(*object) {
+            kind::SYNCHRONIZATION_EVENT | kind::SYNCHRONIZATION_TIMER => {
+                signal(*object).store(0, Ordering::Relaxed);
+            }
+            kind::SEMAPHORE => {
+                signal(*object).fetch_sub(1, Ordering::Relaxed);
+            }
+            kind::MUTANT => super::mutex::own_mutant(*object),
+            _ => {}
+        }
     }
     Some(first)
 }

@@ -290,6 +290,22 @@ pub(crate) fn repair(address: usize, irql: u8, lab: bool) -> bool {
     }
 }
 
+/// Whether a byte can be read, asked of the host without a trap.
+#[cfg(target_os = "linux")]
+pub(crate) fn readable(address: usize) -> bool {
+    let mut byte = 0_u8;
+    let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: 1 };
+    // SAFETY: reads one byte of this process into a local; a bad address is an error, not a trap.
+    unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) == 1 }
+}
+
+/// As above, as far as this host lets it be known.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn readable(address: usize) -> bool {
+    address >= PAGE
+}
+
 /// Makes room for touches, so that the signal handler need not allocate.
 pub(crate) fn prepare() {
     TOUCHED.lock().reserve(64);

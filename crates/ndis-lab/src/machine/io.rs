@@ -19,6 +19,8 @@ use crate::rules;
 
 pub(crate) const IRP_MJ_CREATE: u8 = 0x00;
 pub(crate) const IRP_MJ_CLOSE: u8 = 0x02;
+pub(crate) const IRP_MJ_READ: u8 = 0x03;
+pub(crate) const IRP_MJ_WRITE: u8 = 0x04;
 pub(crate) const IRP_MJ_DEVICE_CONTROL: u8 = 0x0e;
 pub(crate) const IRP_MJ_CLEANUP: u8 = 0x12;
 pub(crate) const IRP_MJ_PNP: u8 = 0x1b;
@@ -31,6 +33,8 @@ pub(crate) const STATUS_NOT_SUPPORTED: NTSTATUS = 0xc000_00bb_u32.cast_signed();
 
 /// `MULTIPLE_IRP_COMPLETE_REQUESTS`.
 const MULTIPLE_COMPLETE: u32 = 0x44;
+/// A program takes a request back.
+const CANCEL: &Handler = &Handler { name: "DRIVER_CANCEL" };
 /// How many completed IRPs are kept, poisoned.
 const KEPT: usize = 64;
 /// Bytes behind a buffer that have to stay as they are.
@@ -49,11 +53,19 @@ pub(crate) mod device_object {
     pub(crate) const OWN_SIZE: usize = 2;
     pub(crate) const REFERENCE_COUNT: usize = 4;
     pub(crate) const DRIVER_OBJECT: usize = 8;
+    pub(crate) const NEXT_DEVICE: usize = 16;
     pub(crate) const ATTACHED_DEVICE: usize = 24;
     pub(crate) const FLAGS: usize = 48;
     pub(crate) const CHARACTERISTICS: usize = 52;
+    pub(crate) const EXTENSION: usize = 64;
     pub(crate) const DEVICE_TYPE: usize = 72;
     pub(crate) const STACK_SIZE: usize = 76;
+    /// `DO_EXCLUSIVE` and `DO_DEVICE_INITIALIZING` of `Flags`, and how reads and writes pass their data.
+    pub(crate) const BUFFERED: u32 = 4;
+    pub(crate) const EXCLUSIVE: u32 = 8;
+    pub(crate) const DIRECT: u32 = 0x10;
+    pub(crate) const INITIALIZING: u32 = 0x80;
+    pub(crate) const HAS_NAME: u32 = 0x40;
 }
 
 /// `FILE_OBJECT`.
@@ -99,13 +111,26 @@ pub(crate) mod stack {
     pub(crate) const PENDING_RETURNED: u8 = 1;
 }
 
-/// The device objects of one adapter: the bus driver's, and the one that NDIS made for the driver.
+/// A device object of a driver. That of an adapter was made by NDIS, and lies above the bus driver's; others
+/// were made by the driver, with IoCreateDevice or NdisRegisterDeviceEx.
 pub(crate) struct Device {
-    pub(crate) physical: Memory,
-    pub(crate) functional: Memory,
+    /// The bus driver's, and its DRIVER_OBJECT.
+    physical: Option<(Memory, Memory)>,
+    functional: Memory,
     pub(crate) driver: Arc<DriverCore>,
-    pub(crate) adapter: AdapterId,
-    _bus: Memory,
+    pub(crate) adapter: Option<AdapterId>,
+    /// The dispatch routines of a device that NDIS registered; those of the DRIVER_OBJECT for others.
+    routines: Option<[usize; MAJORS]>,
+}
+
+/// What a device is made with.
+pub(crate) struct Made {
+    /// Bytes behind the DEVICE_OBJECT that are the driver's.
+    pub(crate) extension: usize,
+    pub(crate) kind: u32,
+    pub(crate) characteristics: u32,
+    pub(crate) flags: u32,
+    pub(crate) routines: Option<[usize; MAJORS]>,
 }
 
 impl Device {
@@ -129,14 +154,79 @@ impl Device {
             }
             physical.at::<usize>(d::ATTACHED_DEVICE).write(functional.address());
             functional.at::<i8>(d::STACK_SIZE).write(2);
+            functional.at::<usize>(d::NEXT_DEVICE).write(driver.add_device(functional.address()));
         }
-        driver.add_device(functional.address());
-        Some(Arc::new(Self { physical, functional, driver, adapter, _bus: bus }))
+        let (physical, adapter) = (Some((physical, bus)), Some(adapter));
+        Some(Arc::new(Self { physical, functional, driver, adapter, routines: None }))
+    }
+
+    /// A device that a driver makes; `None` if the host has no memory.
+    pub(crate) fn made(driver: Arc<DriverCore>, made: &Made) -> Option<Arc<Self>> {
+        use device_object as d;
+        let functional = Memory::zeroed(d::SIZE + made.extension)?;
+        // SAFETY: offsets and types of DEVICE_OBJECT, within zeroed memory that nobody else knows.
+        unsafe {
+            functional.at::<u16>(0).write(3);
+            let size = u16::try_from(d::SIZE + made.extension).unwrap_or(u16::MAX);
+            functional.at::<u16>(d::OWN_SIZE).write(size);
+            functional.at::<usize>(d::DRIVER_OBJECT).write(driver.object());
+            functional.at::<u32>(d::DEVICE_TYPE).write(made.kind);
+            functional.at::<u32>(d::CHARACTERISTICS).write(made.characteristics);
+            functional.at::<u32>(d::FLAGS).write(made.flags);
+            functional.at::<i8>(d::STACK_SIZE).write(1);
+            if made.extension > 0 {
+                functional.at::<usize>(d::EXTENSION).write(functional.address() + d::SIZE);
+            }
+            functional.at::<usize>(d::NEXT_DEVICE).write(driver.add_device(functional.address()));
+        }
+        Some(Arc::new(Self { physical: None, functional, driver, adapter: None, routines: made.routines }))
     }
 
     /// The FDO.
     pub(crate) fn address(&self) -> usize {
         self.functional.address()
+    }
+
+    /// The PDO below an adapter's device; 0 for others.
+    pub(crate) fn physical(&self) -> usize {
+        self.physical.as_ref().map_or(0, |(device, _)| device.address())
+    }
+
+    /// `Flags`, which the driver may change.
+    pub(crate) fn flags(&self) -> u32 {
+        // SAFETY: within the DEVICE_OBJECT.
+        unsafe { self.functional.at::<u32>(device_object::FLAGS).read_volatile() }
+    }
+
+    /// DriverEntry returned: what it made can be opened now.
+    pub(crate) fn initialized(&self) {
+        // SAFETY: as above; DriverEntry's thread is this one.
+        unsafe {
+            let flags = self.functional.at::<u32>(device_object::FLAGS);
+            flags.write(flags.read() & !device_object::INITIALIZING);
+        }
+    }
+
+    /// The dispatch routine of a major function.
+    fn routine(&self, major: u8) -> usize {
+        let index = usize::from(major).min(MAJORS - 1);
+        self.routines.map_or_else(|| self.driver.major_function(major), |routines| routines[index])
+    }
+
+    /// Whether it can be opened: a device is being initialised until its driver says otherwise.
+    pub(crate) fn can_be_opened(&self) -> bool {
+        self.adapter.is_some() || self.flags() & device_object::INITIALIZING == 0
+    }
+
+    /// Nobody has any business with a device that is gone.
+    pub(crate) fn poison(&self) {
+        self.functional.poison(rules::DEVICE_USE);
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.driver.remove_device(self.address());
     }
 }
 
@@ -153,6 +243,8 @@ pub(crate) struct Request {
     /// For device control: what to pass in, and how much may come out.
     pub(crate) input: Vec<u8>,
     pub(crate) output: usize,
+    /// How long it may be pending before it is cancelled; `None`: it is not cancelled.
+    pub(crate) patience: Option<std::time::Duration>,
 }
 
 /// How an IRP ended.
@@ -210,21 +302,44 @@ struct Live {
     pending: bool,
 }
 
-/// All IRPs.
+/// All IRPs, and the devices that drivers made.
 #[derive(Default)]
 pub(crate) struct Io {
     live: Mutex<AddressMap<Live>>,
     retired: Mutex<VecDeque<Memory>>,
+    /// Devices that were deleted, poisoned.
+    deleted: Mutex<VecDeque<Arc<Device>>>,
+    pub(super) namespace: Mutex<super::namespace::Namespace>,
+    /// The word of the cancel spin lock.
+    cancel: std::sync::atomic::AtomicUsize,
+}
+
+impl Io {
+    /// The address of the cancel spin lock, which stays as long as the machine.
+    pub(crate) fn cancel_lock(&self) -> usize {
+        self.cancel.as_ptr() as usize
+    }
+
+    /// Keeps a deleted device from reuse for a while.
+    pub(super) fn keep(&self, device: Arc<Device>) {
+        let mut deleted = self.deleted.lock();
+        deleted.push_back(device);
+        let old = if deleted.len() > KEPT { deleted.pop_front() } else { None };
+        drop(deleted);
+        drop(old);
+    }
 }
 
 fn handler_of(major: u8) -> &'static Handler {
-    const NAMES: [&Handler; 6] = [
+    const NAMES: [&Handler; 8] = [
         &Handler { name: "IRP_MJ_CREATE" },
         &Handler { name: "IRP_MJ_CLOSE" },
         &Handler { name: "IRP_MJ_DEVICE_CONTROL" },
         &Handler { name: "IRP_MJ_CLEANUP" },
         &Handler { name: "IRP_MJ_PNP" },
         &Handler { name: "DRIVER_DISPATCH" },
+        &Handler { name: "IRP_MJ_READ" },
+        &Handler { name: "IRP_MJ_WRITE" },
     ];
     match major {
         IRP_MJ_CREATE => NAMES[0],
@@ -232,6 +347,8 @@ fn handler_of(major: u8) -> &'static Handler {
         IRP_MJ_DEVICE_CONTROL => NAMES[2],
         IRP_MJ_CLEANUP => NAMES[3],
         IRP_MJ_PNP => NAMES[4],
+        IRP_MJ_READ => NAMES[6],
+        IRP_MJ_WRITE => NAMES[7],
         _ => NAMES[5],
     }
 }
@@ -245,19 +362,30 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn new(request: &Request) -> Option<Self> {
-        let method = request.parameters[2] & 3;
+    fn new(device: &Device, request: &Request) -> Option<Self> {
+        let method = match request.major {
+            IRP_MJ_DEVICE_CONTROL => request.parameters[2] & 3,
+            // Reads and writes as the device says: METHOD_BUFFERED, METHOD_OUT_DIRECT or neither.
+            _ if device.flags() & device_object::BUFFERED != 0 => 0,
+            _ if device.flags() & device_object::DIRECT != 0 => 2,
+            _ => 3,
+        };
         let (input, output) = (request.input.len(), request.output);
-        let shared = if method == 0 { input.max(output) } else { input };
+        // What is written lies where what is read would come.
+        let (shared, data, contents): (usize, usize, &[u8]) = match (request.major, method) {
+            (_, 0) => (input.max(output), 0, &[]),
+            (IRP_MJ_WRITE, _) => (0, input, &request.input),
+            _ => (input, output, &[]),
+        };
         let first = if shared == 0 { None } else { Some(Guarded::new(shared, &request.input)?) };
-        let second = if method == 0 || output == 0 {
+        let second = if data == 0 {
             None
         } else {
-            let buffer = Guarded::new(output, &[])?;
+            let buffer = Guarded::new(data, contents)?;
             let mdl = if method == 3 {
                 None
             } else {
-                let (address, length) = (buffer.memory.address(), u32::try_from(output).ok()?);
+                let (address, length) = (buffer.memory.address(), u32::try_from(data).ok()?);
                 let mdl = Memory::zeroed(crate::packet::mdl_bytes(address, length))?;
                 // SAFETY: the memory holds an MDL of that buffer.
                 unsafe {
@@ -306,9 +434,9 @@ fn build_irp(device: &Device, request: &Request, buffers: &Buffers) -> Option<Me
         memory.at::<[u64; 4]>(location + stack::PARAMETERS).write(request.parameters);
         memory.at::<usize>(location + stack::DEVICE_OBJECT).write(device.address());
         memory.at::<usize>(location + stack::FILE_OBJECT).write(request.file);
-        if request.major == IRP_MJ_DEVICE_CONTROL {
+        if matches!(request.major, IRP_MJ_DEVICE_CONTROL | IRP_MJ_READ | IRP_MJ_WRITE) {
             let first = buffers.input.as_ref().map_or(0, |buffer| buffer.memory.address());
-            if request.parameters[2] & 3 == 3 {
+            if request.major == IRP_MJ_DEVICE_CONTROL && request.parameters[2] & 3 == 3 {
                 memory.at::<usize>(location + stack::PARAMETERS + 24).write(first);
             } else {
                 memory.at::<usize>(irp::SYSTEM_BUFFER).write(first);
@@ -332,17 +460,17 @@ impl Machine {
             output: Vec::new(),
             pended: false,
         };
-        let Some(buffers) = Buffers::new(request) else { return Ok(out_of_memory()) };
+        let Some(buffers) = Buffers::new(device, request) else { return Ok(out_of_memory()) };
         let Some(memory) = build_irp(device, request, &buffers) else { return Ok(out_of_memory()) };
         let address = memory.address();
         self.io.live.lock().insert(address, Live { memory, done: None, pending: false });
         let entry = Entry {
             handler: handler_of(request.major),
             driver: device.driver.id,
-            adapter: Some(device.adapter),
+            adapter: device.adapter,
             irql: PASSIVE,
         };
-        let target = device.driver.major_function(request.major);
+        let target = device.routine(request.major);
         let args = [device.address() as u64, address as u64, 0, 0, 0, 0, 0, 0];
         // SAFETY: the dispatch routine that the driver, or NDIS for it, put into its DRIVER_OBJECT;
         // the IRP lives until it was completed.
@@ -351,7 +479,20 @@ impl Machine {
         let pended = returned == STATUS_PENDING;
         if pended {
             let done = || self.io.live.lock().get(&address).is_none_or(|live| live.done.is_some());
-            if !self.wait_until(self.options.timeout, done) {
+            let mut ended = self.wait_until(request.patience.unwrap_or(self.options.timeout), done);
+            if !ended && request.patience.is_some() && !self.is_dead() {
+                let entry = Entry { handler: CANCEL, irql: PASSIVE, ..entry };
+                // SAFETY: IoCancelIrp with an IRP that lives, as the program's CancelIo calls it.
+                unsafe {
+                    self.enter(
+                        entry,
+                        crate::exports::devices::cancel(),
+                        [address as u64, 0, 0, 0, 0, 0, 0, 0],
+                    )
+                }?;
+                ended = self.wait_until(self.options.timeout, done);
+            }
+            if !ended {
                 if self.is_dead() {
                     return Err(Stopped::new());
                 }
@@ -384,11 +525,10 @@ impl Machine {
         if !buffers.intact() {
             self.violate(rules::IRP_BUFFER, format!("{name} wrote behind a buffer"));
         }
-        if request.major == IRP_MJ_DEVICE_CONTROL && information > request.output {
-            self.violate(
-                rules::IRP_BUFFER,
-                format!("Information {information}: the buffer has {}", request.output),
-            );
+        let room = if request.major == IRP_MJ_WRITE { request.input.len() } else { request.output };
+        let transfers = matches!(request.major, IRP_MJ_DEVICE_CONTROL | IRP_MJ_READ | IRP_MJ_WRITE);
+        if transfers && information > room {
+            self.violate(rules::IRP_BUFFER, format!("Information {information}: the buffer has {room}"));
         }
         let output = if status >= 0 { buffers.result(information.min(request.output)) } else { Vec::new() };
         if live.done.is_none() {
@@ -526,6 +666,8 @@ mod tests {
                 ("ReferenceCount", d::REFERENCE_COUNT),
                 ("DriverObject", d::DRIVER_OBJECT),
                 ("AttachedDevice", d::ATTACHED_DEVICE),
+                ("NextDevice", d::NEXT_DEVICE),
+                ("DeviceExtension", d::EXTENSION),
                 ("Flags", d::FLAGS),
                 ("Characteristics", d::CHARACTERISTICS),
                 ("DeviceType", d::DEVICE_TYPE),

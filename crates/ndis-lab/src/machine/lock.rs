@@ -25,7 +25,9 @@ pub(crate) struct RwLock {
     /// Readers by thread mark; a thread may read recursively.
     readers: Vec<usize>,
     writer: usize,
-    pub(crate) origin: Origin,
+    /// It lies in the driver's memory (`NDIS_RW_LOCK`): nobody has to free it.
+    embedded: bool,
+    origin: Origin,
 }
 
 /// What a held spin lock's word contains: never 0, distinct for each thread.
@@ -70,6 +72,17 @@ fn word<'a>(address: usize) -> &'a AtomicUsize {
 }
 
 impl Locks {
+    /// Reader-writer locks that have to be freed.
+    pub(crate) fn census(&self) -> Vec<Origin> {
+        self.rw.lock().values().filter(|lock| !lock.embedded).map(|lock| lock.origin).collect()
+    }
+
+    /// The memory of these locks goes.
+    pub(crate) fn forget(&self, range: &std::ops::Range<usize>) {
+        self.order.forget(range);
+        self.rw.lock().retain(|address, lock| !lock.embedded || !range.contains(address));
+    }
+
     /// Opens a lock that a handler left held, so that the lab can go on.
     pub(crate) fn force_release(&self, address: usize, kind: &'static str) {
         if kind == EX_SHARED || kind == EX_EXCLUSIVE {
@@ -118,6 +131,48 @@ impl Machine {
         let old_irql = raise.then_some(old);
         thread::with(|thread| thread.held.borrow_mut().push(Held { address, kind, old_irql }));
         Ok(old)
+    }
+
+    /// Acquires a spin lock at DISPATCH_LEVEL if it is free; says whether it was.
+    pub(crate) fn try_acquire(&self, address: usize, kind: &'static str) -> bool {
+        if address == 0 || !address.is_multiple_of(align_of::<usize>()) {
+            self.violate(rules::PARAMETER, format!("{kind} at {address:#x} is null or not aligned"));
+            return false;
+        }
+        // Acquire: what the last holder wrote is ours to read.
+        let taken = word(address).compare_exchange(0, mark(), Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if taken {
+            let held = Held { address, kind, old_irql: None };
+            thread::with(|thread| thread.held.borrow_mut().push(held));
+        }
+        taken
+    }
+
+    /// Takes a spin lock for one operation with interrupts off: the IRQL stays as it is.
+    pub(crate) fn acquire_interlocked(&self, address: usize) -> Result<(), Stopped> {
+        if address == 0 || !address.is_multiple_of(align_of::<usize>()) {
+            self.violate(rules::PARAMETER, format!("spin lock at {address:#x} is null or not aligned"));
+            return Err(self.stop(ALREADY_OWNED, [address as u64, 0, 0, 0], "no spin lock at this address"));
+        }
+        let mut rounds = 0;
+        // Acquire: what the last holder wrote is ours to read.
+        while let Err(holder) =
+            word(address).compare_exchange_weak(0, mark(), Ordering::Acquire, Ordering::Relaxed)
+        {
+            if holder == mark() {
+                self.violate(rules::LOCK_RECURSION, format!("spin lock {address:#x} is held by this thread"));
+                return Err(self.stop(ALREADY_OWNED, [address as u64, 0, 0, 0], "deadlock on a spin lock"));
+            }
+            self.spin(&mut rounds)?;
+        }
+        Ok(())
+    }
+
+    /// Releases what [`Machine::acquire_interlocked`] took.
+    #[allow(clippy::unused_self)] // a lock in this machine's memory
+    pub(crate) fn release_interlocked(&self, address: usize) {
+        // Release: the next holder sees what we wrote.
+        word(address).store(0, Ordering::Release);
     }
 
     /// Releases a spin lock. `lower`: to which IRQL; `None` leaves it.
@@ -252,8 +307,20 @@ impl Machine {
     }
 
     pub(crate) fn create_rw_lock(&self, handle: usize) {
-        let lock = RwLock { readers: Vec::new(), writer: 0, origin: Origin::here() };
+        let lock = RwLock { readers: Vec::new(), writer: 0, embedded: false, origin: Origin::here() };
         self.locks.rw.lock().insert(handle, lock);
+    }
+
+    /// `NdisInitializeReadWriteLock`: a lock in the driver's memory.
+    pub(crate) fn initialize_rw_lock(&self, address: usize) {
+        let lock = RwLock { readers: Vec::new(), writer: 0, embedded: true, origin: Origin::here() };
+        let old = self.locks.rw.lock().insert(address, lock);
+        if old.is_some_and(|old| old.writer != 0 || !old.readers.is_empty()) {
+            self.violate(
+                rules::POOL_IN_USE,
+                format!("NDIS_RW_LOCK {address:#x} is initialised while it is held"),
+            );
+        }
     }
 
     pub(crate) fn free_rw_lock(&self, handle: usize) {

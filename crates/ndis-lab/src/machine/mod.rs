@@ -23,13 +23,21 @@ pub(crate) mod dpc;
 mod emulate;
 pub(crate) mod guard;
 pub(crate) mod io;
+pub(crate) mod ktimer;
 pub(crate) mod lock;
 mod lock_order;
+pub(crate) mod lookaside;
+pub(crate) mod mutex;
+pub(crate) mod namespace;
+pub(crate) mod net_buffer;
 pub(crate) mod ob;
+mod pageable;
 mod panic;
 pub(crate) mod pool;
 pub(crate) mod processor_block;
+pub(crate) mod registry;
 pub(crate) mod resource;
+pub(crate) mod rundown;
 pub(crate) mod schedule;
 pub(crate) mod security;
 pub(crate) mod seh;
@@ -98,6 +106,9 @@ pub(crate) enum HandleKind {
     WorkItem,
     OidRequest,
     RwLock,
+    Callback,
+    Device,
+    Trace,
 }
 
 /// Who asked for an object, for the census and for leak reports.
@@ -173,17 +184,22 @@ pub(crate) struct Machine {
     pub(crate) dpcs: dpc::Pending,
     pub(crate) pool: pool::Pool,
     pub(crate) packets: Packets,
+    pub(crate) extras: net_buffer::Extras,
     pub(crate) locks: lock::Locks,
     pub(crate) dispatcher: dispatcher::Dispatcher,
     pub(crate) work: work::Work,
     pub(crate) ob: ob::Manager,
     pub(crate) io: io::Io,
+    pub(crate) lookasides: lookaside::Lookasides,
+    pub(crate) registry: registry::Registry,
     pub(crate) resources: resource::Resources,
     pub(crate) users: user::Users,
     /// System threads that run: (object, driver).
     pub(crate) threads: Mutex<Vec<(usize, u32)>>,
     /// Stands in for functions that the loaded images import and the lab has not.
     pub(crate) stubs: Mutex<Vec<Arc<stubs::Stubs>>>,
+    /// Some image has pageable sections.
+    any_pageable: AtomicBool,
     /// A thread is on its way to return receives.
     pub(crate) returning: AtomicBool,
     pub(crate) objects: Mutex<crate::objects::Objects>,
@@ -195,6 +211,10 @@ pub(crate) struct Machine {
     next_handle: AtomicU32,
     next_adapter: AtomicU32,
     pub(crate) started: Instant,
+    /// The system time when it started, in units of 100 ns since 1601.
+    pub(crate) boot_time: u64,
+    /// Registrations by which something calls the driver back, or may: by handle or address.
+    pub(crate) callbacks: Mutex<AddressMap<(&'static str, Origin)>>,
     pub(crate) schedule: Option<schedule::Schedule>,
     /// Signalled when the machine stops or any pending operation completes.
     pub(crate) progress: Mutex<()>,
@@ -219,15 +239,19 @@ impl Machine {
             dpcs: dpc::Pending::default(),
             pool: pool::Pool::default(),
             packets: Packets::default(),
+            extras: net_buffer::Extras::default(),
             locks: lock::Locks::default(),
             dispatcher: dispatcher::Dispatcher::default(),
             work: work::Work::default(),
             ob: ob::Manager::default(),
             io: io::Io::default(),
+            lookasides: lookaside::Lookasides::default(),
+            registry: registry(&options),
             resources: resource::Resources::default(),
             users: user::Users::default(),
             threads: Mutex::default(),
             stubs: Mutex::default(),
+            any_pageable: AtomicBool::new(false),
             returning: AtomicBool::new(false),
             objects: Mutex::default(),
             adapters: RwLock::default(),
@@ -238,6 +262,8 @@ impl Machine {
             next_handle: AtomicU32::new(1),
             next_adapter: AtomicU32::new(1),
             started: Instant::now(),
+            boot_time: boot_time(options.seed.is_some()),
+            callbacks: Mutex::default(),
             schedule: options.seed.map(schedule::Schedule::new),
             progress: Mutex::new(()),
             progressed: Condvar::new(),
@@ -443,8 +469,28 @@ impl Machine {
     }
 }
 
+/// A registry with what every Windows has.
+fn registry(options: &Options) -> registry::Registry {
+    let registry = registry::Registry::default();
+    registry.fill(crate::exports::rtl::build(options.ndis_version));
+    registry
+}
+
+/// The system time now, or (`fixed`) at the start of 2026.
+fn boot_time(fixed: bool) -> u64 {
+    /// Units of 100 ns from 1601 to 1970, and to 2026.
+    const EPOCH: u64 = 116_444_736_000_000_000;
+    const START_OF_2026: u64 = EPOCH + 20_454 * 24 * 3600 * 10_000_000;
+    if fixed {
+        return START_OF_2026;
+    }
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    EPOCH + u64::try_from(since.as_nanos() / 100).unwrap_or(0)
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         self.work.close();
+        self.close_processors();
     }
 }

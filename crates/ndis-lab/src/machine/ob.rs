@@ -35,12 +35,13 @@ pub(crate) enum Kind {
     Thread,
     Process,
     File,
+    Key,
 }
 
 impl Kind {
     /// What the variable of this type (`ExEventObjectType` and so on) holds.
     pub(crate) fn type_object(self) -> usize {
-        static TYPES: [u64; 4] = [0; 4];
+        static TYPES: [u64; 5] = [0; 5];
         (&raw const TYPES[self as usize]) as usize
     }
 
@@ -51,6 +52,7 @@ impl Kind {
             Self::Thread => 8,
             Self::Event => 16,
             Self::File => 37,
+            Self::Key => 44,
         }
     }
 
@@ -58,6 +60,7 @@ impl Kind {
         match self {
             Self::Event => size_of::<ndis_sys::KEVENT>(),
             Self::File => super::io::file::SIZE,
+            Self::Key => 64,
             Self::Thread | Self::Process => 0x800,
         }
     }
@@ -179,7 +182,7 @@ impl Tables {
                     (*list).Flink = list;
                     (*list).Blink = list;
                 }
-                Kind::File => {}
+                Kind::File | Kind::Key => {}
             }
         }
         let object = Object { kind, memory, lab: 1, handles: 0, taken: Vec::new(), file, id };

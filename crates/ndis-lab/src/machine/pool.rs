@@ -276,13 +276,23 @@ impl Machine {
             self.violate(rules::POOL_IN_USE, format!("KDPC {dpc:#x} is queued in {}", block.info));
             self.remove_dpc(dpc as *mut ndis_sys::KDPC);
         }
+        if let Some((what, address)) = self.work.within(&range) {
+            self.violate(rules::POOL_IN_USE, format!("{what}, {address:#x}, lies in {}", block.info));
+            self.forget_work(address);
+        }
         if let Some(resource) = self.resources.remove_within(&range) {
             self.violate(
                 rules::RESOURCE_USE,
                 format!("ERESOURCE {resource:#x} was not deleted and lies in {}", block.info),
             );
         }
-        self.locks.order.forget(&range);
+        if let Some(list) = self.lookasides.remove_within(&range) {
+            self.violate(
+                rules::LOOKASIDE_USE,
+                format!("lookaside list {list:#x} was not deleted and lies in {}", block.info),
+            );
+        }
+        self.locks.forget(&range);
         let lock = thread::with(|t| t.held.borrow().iter().find(|l| range.contains(&l.address)).copied());
         if let Some(lock) = lock {
             self.violate(

@@ -18,7 +18,7 @@ const PRCB: usize = 0x180;
 const CURRENT_THREAD: usize = 0x188;
 const NUMBER: usize = 0x1a4;
 /// Bytes of the KTHREAD of a thread that is not a driver's.
-const THREAD_SIZE: usize = 0x800;
+pub(super) const THREAD_SIZE: usize = 0x800;
 /// `KOBJECTS::ThreadObject`.
 pub(crate) const THREAD_OBJECT: u8 = 6;
 

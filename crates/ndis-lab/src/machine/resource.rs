@@ -42,12 +42,6 @@ pub(crate) enum Want {
     StarveExclusive,
 }
 
-/// A number for the calling thread.
-fn me() -> usize {
-    thread_local!(static MARK: u8 = const { 0 });
-    MARK.with(|mark| &raw const *mark as usize)
-}
-
 impl Resource {
     /// Whether the thread may have it now.
     fn open(&self, want: Want, me: usize) -> bool {
@@ -113,7 +107,7 @@ impl Machine {
                 format!("ERESOURCE {address:#x} at PASSIVE_LEVEL and outside of a critical region"),
             );
         }
-        let me = me();
+        let me = super::processor_block::current_thread();
         let begun = Instant::now();
         let mut waits = false;
         let mut table = self.resources.table.lock();
@@ -161,7 +155,7 @@ impl Machine {
     }
 
     pub(crate) fn release_resource(&self, address: usize) -> Result<(), Stopped> {
-        let me = me();
+        let me = super::processor_block::current_thread();
         let mut table = self.resources.table.lock();
         let released = table.get_mut(&address).is_some_and(|resource| match &mut resource.exclusive {
             Some((owner, count)) if *owner == me => {

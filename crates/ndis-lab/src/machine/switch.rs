@@ -30,7 +30,7 @@ impl Frame {
     }
 
     /// Where the saved registers are; what lies below belongs to the driver.
-    pub(super) fn stack_pointer(&self) -> *mut u8 {
+    pub(crate) fn stack_pointer(&self) -> *mut u8 {
         self.stack_pointer
     }
 }

@@ -55,6 +55,7 @@ pub(crate) mod handler {
         DPC = "KDEFERRED_ROUTINE";
         TIMER = "NDIS_TIMER_FUNCTION";
         WORK_ITEM = "NDIS_IO_WORKITEM_FUNCTION";
+        IO_WORK_ITEM = "IO_WORKITEM_ROUTINE";
         SYSTEM_THREAD = "KSTART_ROUTINE";
         PROCESS_NOTIFY = "CREATE_PROCESS_NOTIFY_ROUTINE";
     }
@@ -107,8 +108,14 @@ pub(crate) struct Thread {
     pub(crate) process: Cell<usize>,
     /// Processes that the thread is attached to, innermost last: (KAPC_STATE, identifier).
     pub(crate) attached: RefCell<Vec<(usize, usize)>>,
+    /// Mutexes of all kinds that it holds, as often as it acquired them: (address, kind).
+    pub(crate) mutexes: RefCell<Vec<(usize, &'static str)>>,
+    /// The processors that it is to run on, one bit each; 0: all.
+    pub(crate) affinity: Cell<u64>,
     /// ERESOURCEs that it holds, each as often as it acquired them.
     pub(crate) resources: RefCell<Vec<usize>>,
+    /// A function of the lab runs that may be left like driver code, if a pointer of the driver's traps in it.
+    pub(crate) leaf: Cell<bool>,
     /// Driver code was left from within its panic.
     pub(super) panicked: Cell<bool>,
     /// Wild pointers of the driver that the lab followed.
@@ -131,7 +138,10 @@ thread_local! {
             critical: Cell::new(0),
             process: Cell::new(0),
             attached: RefCell::new(Vec::new()),
+            mutexes: RefCell::new(Vec::new()),
+            affinity: Cell::new(0),
             resources: RefCell::new(Vec::new()),
+            leaf: Cell::new(false),
             panicked: Cell::new(false),
             #[cfg(target_os = "linux")]
             wild: super::wild::Touches::new(),
@@ -152,6 +162,49 @@ pub(super) fn try_with<R>(look: impl FnOnce(&Thread) -> R) -> Option<R> {
 /// The IRQL of the calling thread.
 pub(crate) fn irql() -> u8 {
     with(Thread::irql)
+}
+
+/// Runs something on this host thread as another thread of the system, which holds nothing and is at
+/// PASSIVE_LEVEL: on a deterministic machine, where what waits lends its thread to others.
+pub(super) fn as_another<R>(run: impl FnOnce() -> R) -> R {
+    let object = crate::packet::Memory::zeroed(processor_block::THREAD_SIZE);
+    let current = processor_block::current_thread();
+    if let Some(object) = &object {
+        processor_block::set_thread(object.address());
+    }
+    let saved = with(|thread| {
+        let lists = (
+            thread.held.take(),
+            thread.xstates.take(),
+            thread.attached.take(),
+            thread.mutexes.take(),
+            thread.resources.take(),
+        );
+        let cells = (
+            thread.irql.replace(0),
+            thread.critical.replace(0),
+            thread.affinity.replace(0),
+            thread.process.replace(0),
+        );
+        (lists, cells)
+    });
+    let result = run();
+    with(|thread| {
+        let ((held, xstates, attached, mutexes, resources), (irql, critical, affinity, process)) = saved;
+        thread.held.replace(held);
+        thread.xstates.replace(xstates);
+        thread.attached.replace(attached);
+        thread.mutexes.replace(mutexes);
+        thread.resources.replace(resources);
+        thread.irql.set(irql);
+        thread.critical.set(critical);
+        thread.affinity.set(affinity);
+        thread.process.set(process);
+    });
+    if object.is_some() && current != 0 {
+        processor_block::set_thread(current);
+    }
+    result
 }
 
 impl Thread {
@@ -185,14 +238,32 @@ impl Thread {
         self.processor.get().unwrap_or_else(|| self.last.get())
     }
 
+    /// The thread has taken a processor, at DISPATCH_LEVEL.
+    pub(super) fn own(&self, processor: u32) {
+        processor_block::prepare();
+        self.irql.set(DISPATCH);
+        self.processor.set(Some(processor));
+        self.last.set(processor);
+        processor_block::set_processor(processor);
+    }
+
+    /// The thread goes on where it was before it stood in for another processor.
+    pub(super) fn back_to(&self, irql: u8, processor: u32) {
+        self.irql.set(irql);
+        self.last.set(processor);
+        processor_block::set_processor(processor);
+    }
+
     /// What the thread holds that is to be given back before a handler returns.
     fn debts(&self) -> Debts {
         Debts {
             held: self.held.borrow().len(),
             xstates: self.xstates.borrow().len(),
             critical: self.critical.get(),
+            affinity: self.affinity.get(),
             attached: self.attached.borrow().len(),
             resources: self.resources.borrow().len(),
+            mutexes: self.mutexes.borrow().len(),
         }
     }
 
@@ -201,8 +272,10 @@ impl Thread {
         self.held.borrow_mut().truncate(before.held);
         self.xstates.borrow_mut().truncate(before.xstates);
         self.critical.set(before.critical);
+        self.affinity.set(before.affinity);
         self.attached.borrow_mut().truncate(before.attached);
         self.resources.borrow_mut().truncate(before.resources);
+        self.mutexes.borrow_mut().truncate(before.mutexes);
     }
 }
 
@@ -212,17 +285,40 @@ struct Debts {
     held: usize,
     xstates: usize,
     critical: u32,
+    affinity: u64,
     attached: usize,
     resources: usize,
+    mutexes: usize,
 }
 
 impl Machine {
+    /// The thread leaves a critical or guarded region.
+    pub(crate) fn leave_critical(&self) {
+        let count = with(|thread| thread.critical.get());
+        if count == 0 {
+            self.violate(rules::CRITICAL_REGION, "the thread is in no critical region");
+        }
+        with(|thread| thread.critical.set(count.saturating_sub(1)));
+    }
+
+    /// The calling thread's affinity changed: below DISPATCH_LEVEL it moves at once, else when it is lowered.
+    #[allow(clippy::unused_self)] // a processor of this machine
+    pub(crate) fn migrate(&self) {
+        with(|thread| {
+            let mask = thread.affinity.get();
+            if mask != 0 && thread.processor.get().is_none() && mask >> thread.last.get() & 1 == 0 {
+                thread.last.set(mask.trailing_zeros());
+                processor_block::set_processor(mask.trailing_zeros());
+            }
+        });
+    }
+
     /// Raises the calling thread; it owns a processor from DISPATCH_LEVEL on.
     pub(crate) fn raise(&self, irql: u8) -> u8 {
         with(|thread| {
             let old = thread.irql.get();
             if irql >= DISPATCH && thread.processor.get().is_none() {
-                let processor = self.take_processor(thread.last.get());
+                let processor = self.take_processor(thread.last.get(), thread.affinity.get());
                 thread.processor.set(Some(processor));
                 thread.last.set(processor);
                 processor_block::set_processor(processor);
@@ -246,6 +342,7 @@ impl Machine {
             ended = self.run_dpcs(processor);
             with(|thread| thread.processor.set(None));
             self.give_processor(processor);
+            self.migrate();
         }
         with(|thread| thread.irql.set(irql));
         ended
@@ -282,6 +379,7 @@ impl Machine {
                 thread.function.replace(None),
                 thread.irql.get(),
                 thread.processor.get(),
+                thread.leaf.replace(false),
             );
             if !same {
                 thread.irql.set(0);
@@ -295,6 +393,7 @@ impl Machine {
             self.raise(during);
         }
         processor_block::prepare();
+        self.check_resident(target, during);
         self.note(entry.handler.name, true, entry.adapter);
         // SAFETY: the caller vouches for `target` and `args`; `frame` is a local of ours, pinned by
         // not being touched until the call has ended, and used for this entry only.
@@ -321,7 +420,8 @@ impl Machine {
             result = Err(Stopped::new());
         }
         with(|thread| {
-            let (machine, frame, context, function, irql, processor) = outer;
+            let (machine, frame, context, function, irql, processor, leaf) = outer;
+            thread.leaf.set(leaf);
             thread.machine.set(machine);
             thread.frame.set(frame);
             thread.context.set(context);
@@ -361,8 +461,21 @@ impl Machine {
                 format!("entered {} times before, {} times now", before.critical, after.critical),
             );
         }
+        if after.affinity != before.affinity {
+            self.violate(
+                rules::AFFINITY,
+                format!("processors {:#x} before, {:#x} now", before.affinity, after.affinity),
+            );
+        }
         if after.attached > before.attached {
             self.violate(rules::ATTACH_PROCESS, "the thread is still attached to another process");
+        }
+        if after.mutexes > before.mutexes {
+            let held = with(|thread| thread.mutexes.borrow()[before.mutexes..].to_vec());
+            for (address, kind) in held {
+                self.violate(rules::MUTEX_HELD_ON_RETURN, format!("{kind} {address:#x} is still held"));
+                self.open_mutex(address, kind);
+            }
         }
         if after.resources > before.resources {
             self.violate(
