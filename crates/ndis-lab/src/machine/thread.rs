@@ -114,8 +114,6 @@ pub(crate) struct Thread {
     pub(crate) affinity: Cell<u64>,
     /// ERESOURCEs that it holds, each as often as it acquired them.
     pub(crate) resources: RefCell<Vec<usize>>,
-    /// A function of the lab runs that may be left like driver code, if a pointer of the driver's traps in it.
-    pub(crate) leaf: Cell<bool>,
     /// Driver code was left from within its panic.
     pub(super) panicked: Cell<bool>,
     /// Wild pointers of the driver that the lab followed.
@@ -141,7 +139,6 @@ thread_local! {
             mutexes: RefCell::new(Vec::new()),
             affinity: Cell::new(0),
             resources: RefCell::new(Vec::new()),
-            leaf: Cell::new(false),
             panicked: Cell::new(false),
             #[cfg(target_os = "linux")]
             wild: super::wild::Touches::new(),
@@ -379,7 +376,6 @@ impl Machine {
                 thread.function.replace(None),
                 thread.irql.get(),
                 thread.processor.get(),
-                thread.leaf.replace(false),
             );
             if !same {
                 thread.irql.set(0);
@@ -420,8 +416,7 @@ impl Machine {
             result = Err(Stopped::new());
         }
         with(|thread| {
-            let (machine, frame, context, function, irql, processor, leaf) = outer;
-            thread.leaf.set(leaf);
+            let (machine, frame, context, function, irql, processor) = outer;
             thread.machine.set(machine);
             thread.frame.set(frame);
             thread.context.set(context);

@@ -71,7 +71,7 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
         }
     }
     let driver = thread::try_with(|thread| {
-        let in_driver = thread.machine().is_some() && (thread.function().is_none() || thread.leaf.get());
+        let in_driver = thread.machine().is_some() && thread.function().is_none();
         (in_driver && !thread.frame().is_null()).then(|| thread.frame())
     });
     let Some(Some(frame)) = driver else {
