@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod driver;
+pub mod fuzz;
 pub mod image;
 pub mod inf;
 pub mod report;

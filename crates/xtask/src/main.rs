@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::bench;
 use xtask::driver;
+use xtask::fuzz;
 use xtask::report;
 use xtask::setup::{self, Install};
 use xtask::steps::{Failure, Outcome, Steps};
@@ -68,6 +69,17 @@ enum Task {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Fuzz the parsers of the driver and of the lab, with libFuzzer and the stable compiler
+    Fuzz {
+        /// The targets [default: all; `ls fuzz/fuzz_targets`]
+        targets: Vec<String>,
+        /// Each for so long
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+        /// Install a missing C++ compiler also when not root, through sudo
+        #[arg(long)]
+        install: bool,
+    },
     /// Run all tests: lints, unit tests, native driver and shipped image in the lab
     Test {
         /// Without the shipped image
@@ -122,6 +134,18 @@ fn main() -> ExitCode {
             let out = out.or_else(|| (!quick).then(|| driver::root().join("docs")));
             bench::sa(&steps, &bench::Options { quick, json, out, install: install(asked) })
         }
+        Task::Fuzz { targets, seconds, install: asked } => fuzz::fuzz(
+            &steps,
+            &fuzz::Options { targets, seconds, install: install(asked) },
+        )
+        .and_then(|found| {
+            if found.failed.is_empty() {
+                println!("{} targets found nothing", found.clean);
+                return Ok(());
+            }
+            let failed = found.failed.join(", ");
+            Err(Failure::Failed(format!("{failed} found something: see fuzz/artifacts and the lines above")))
+        }),
         Task::Test { native_only, long, install: asked } => {
             match testing::test(&steps, testing::Options { native_only, long, install: install(asked) }) {
                 // The closing line has said it.

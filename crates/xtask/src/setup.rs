@@ -79,6 +79,20 @@ fn package(name: &str) -> Result<String, String> {
         .ok_or_else(|| format!("pkg-config finds no {name}"))
 }
 
+/// What libFuzzer is compiled with.
+const COMPILER: Need = Need {
+    name: "C++ compiler",
+    purpose: "builds libFuzzer (fuzz, test --long)",
+    packages: &["g++"],
+    look: || {
+        let version =
+            ask(Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into())).arg("--version"));
+        version
+            .and_then(|text| text.lines().next().map(str::to_owned))
+            .ok_or_else(|| "there is no C++ compiler".into())
+    },
+};
+
 /// `cargo xtask setup`: looks at everything, installs what is missing, prints a table.
 ///
 /// # Errors
@@ -130,6 +144,14 @@ pub fn wine(steps: &Steps, install: Install) -> Outcome {
 /// For each of them [`Failure::Cannot`]: it cannot; the line says what to do.
 pub fn peers(steps: &Steps, install: Install) -> [(&'static str, Outcome); 2] {
     [LIBURCU, DPDK].map(|need| (need.name, provide(steps, install, &[need])))
+}
+
+/// Sees to it that libFuzzer can be built.
+///
+/// # Errors
+/// [`Failure::Cannot`]: it cannot; the line says what to do.
+pub fn compiler(steps: &Steps, install: Install) -> Outcome {
+    provide(steps, install, &[COMPILER])
 }
 
 fn provide(steps: &Steps, install: Install, needs: &[Need]) -> Outcome {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::driver;
+use crate::fuzz;
 use crate::report;
 use crate::setup::{self, Install};
 use crate::steps::{Failure, Outcome, Steps, run, shown};
@@ -24,6 +25,10 @@ pub struct Options {
 const IMAGE_VARIABLE: &str = "IPSECNIC_IMAGE";
 /// Set to 1 in native-only runs: tests of the image then pass without it, instead of failing.
 const NATIVE_ONLY_VARIABLE: &str = "IPSECNIC_NATIVE_ONLY";
+/// Set to 1 for tests that are to take their time.
+const LONG_VARIABLE: &str = "IPSECNIC_LONG";
+/// How long each fuzz target runs, in seconds.
+const FUZZ_SECONDS: u32 = 20;
 
 /// A command of Cargo that counts as one test.
 struct CargoStep {
@@ -76,6 +81,22 @@ const LONG: &[CargoStep] = &[
             "target/shuttle",
         ],
         variables: &[("RUSTFLAGS", "--cfg shuttle")],
+    },
+    CargoStep {
+        // Its output tells the seeds.
+        name: "stress, a minute each of the native driver and the image",
+        arguments: &["test", "--package", "ipsecnic", "--test", "stress", "--", "--nocapture"],
+        variables: &[(LONG_VARIABLE, "1")],
+    },
+    CargoStep {
+        name: "a list of ten million elements",
+        arguments: &["test", "--package", "ipsecnic", "--test", "sa_delete", "a_list_without_end"],
+        variables: &[(LONG_VARIABLE, "1")],
+    },
+    CargoStep {
+        name: "properties of every OID structure, more cases",
+        arguments: &["test", "--package", "ipsecnic", "--test", "sa_properties"],
+        variables: &[("PROPTEST_CASES", "4096")],
     },
     CargoStep {
         name: "the image in Wine",
@@ -184,6 +205,18 @@ pub fn test(steps: &Steps, options: Options) -> Outcome<bool> {
                 };
             }
             count(long.name, &mut command)?;
+        }
+        let fuzzing = fuzz::Options { targets: Vec::new(), seconds: FUZZ_SECONDS, install: options.install };
+        match fuzz::fuzz(steps, &fuzzing) {
+            Ok(found) => {
+                let failed = found.failed.len() as u64;
+                steps.say(format_args!("fuzzing: {} targets found nothing, {failed} something", found.clean));
+                tally.add(Tally { passed: found.clean, failed, skipped: 0 });
+            }
+            Err(failure) => {
+                steps.warn(&failure);
+                tally.failed += 1;
+            }
         }
     }
     println!("\nipsecnic: {} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
