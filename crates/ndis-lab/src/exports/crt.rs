@@ -14,7 +14,7 @@ const MODULE: &str = "ntoskrnl.exe";
 
 macro_rules! rows {
     ($($name:literal => $function:expr;)*) => {
-        &[$(Export { module: MODULE, name: $name, address: || $function as *const () as usize }),*]
+        &[$(Export { module: MODULE, name: $name, irql: super::ANY, address: || $function as *const () as usize }),*]
     };
 }
 

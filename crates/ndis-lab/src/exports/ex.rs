@@ -87,7 +87,7 @@ exports! { TABLE in "ntoskrnl.exe" {
         Ok(())
     }
 
-    UP_TO_APC fn KeAreApcsDisabled(_) -> BOOLEAN {
+    UP_TO_DISPATCH fn KeAreApcsDisabled(_) -> BOOLEAN {
         Ok(u8::from(thread::irql() > 0 || thread::with(|thread| thread.critical.get()) > 0))
     }
 
@@ -96,7 +96,7 @@ exports! { TABLE in "ntoskrnl.exe" {
         Ok(0)
     }
 
-    UP_TO_DISPATCH fn ExDeleteResourceLite(call, resource: PVOID) -> NTSTATUS {
+    UP_TO_APC fn ExDeleteResourceLite(call, resource: PVOID) -> NTSTATUS {
         call.delete_resource(resource as usize);
         Ok(0)
     }

@@ -5,7 +5,7 @@ use ndis_sys::{
     ULONG,
 };
 
-use super::{Call, Function, PASSIVE_ONLY, UP_TO_DISPATCH, exports, shell};
+use super::{Call, Function, UP_TO_DISPATCH, exports, shell};
 use crate::machine::io::{
     IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_PNP, STATUS_INVALID_DEVICE_REQUEST,
 };
@@ -56,7 +56,7 @@ unsafe extern "win64" fn probe_and_lock(mdl: *mut MDL, mode: KPROCESSOR_MODE, op
 
 /// `ExRaiseStatus`.
 unsafe extern "win64" fn raise_status(status: NTSTATUS) -> NTSTATUS {
-    static FUNCTION: Function = Function { name: "ExRaiseStatus", irql: PASSIVE_ONLY };
+    static FUNCTION: Function = Function { name: "ExRaiseStatus", irql: super::UP_TO_APC };
     shell(&FUNCTION, |_| Ok(status))
 }
 
@@ -65,16 +65,19 @@ pub(super) const RAISING: &[super::Export] = &[
     super::Export {
         module: "ntoskrnl.exe",
         name: "MmProbeAndLockPages",
+        irql: super::UP_TO_APC,
         address: || mm_probe_and_lock_pages as *const () as usize,
     },
     super::Export {
         module: "ntoskrnl.exe",
         name: "ExRaiseStatus",
+        irql: super::UP_TO_APC,
         address: || ex_raise_status as *const () as usize,
     },
     super::Export {
         module: "ntoskrnl.exe",
         name: "__C_specific_handler",
+        irql: super::ANY,
         address: || seh::c_specific_handler as *const () as usize,
     },
 ];
@@ -94,7 +97,7 @@ exports! { TABLE in "ntoskrnl.exe" {
         call.complete_irp(irp as usize)
     }
 
-    ANY fn IoIs32bitProcess(_, _irp: *mut IRP) -> BOOLEAN {
+    UP_TO_DISPATCH fn IoIs32bitProcess(_, _irp: *mut IRP) -> BOOLEAN {
         // Processes of the lab are 64-bit ones.
         Ok(0)
     }
@@ -127,14 +130,14 @@ exports! { TABLE in "ntoskrnl.exe" {
         Ok(MAPPING.as_ptr())
     }
 
-    UP_TO_APC fn SeCaptureSubjectContext(call, context: PVOID) {
+    PASSIVE_ONLY fn SeCaptureSubjectContext(call, context: PVOID) {
         // SAFETY: the caller's SECURITY_SUBJECT_CONTEXT, which is opaque to it.
         unsafe { std::ptr::write_bytes(context.cast::<u8>(), 0, 32) };
         call.capture_subject(context as usize);
         Ok(())
     }
 
-    UP_TO_APC fn SeReleaseSubjectContext(call, context: PVOID) {
+    PASSIVE_ONLY fn SeReleaseSubjectContext(call, context: PVOID) {
         call.release_subject(context as usize);
         Ok(())
     }

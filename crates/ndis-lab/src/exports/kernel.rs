@@ -77,7 +77,7 @@ exports! { TABLE in "ntoskrnl.exe" {
         call.acquire(lock as usize, KSPIN, false).map(|_| ())
     }
 
-    DISPATCH_AND_ABOVE fn KeReleaseSpinLockFromDpcLevel(call, lock: *mut KSPIN_LOCK) {
+    AT_DISPATCH fn KeReleaseSpinLockFromDpcLevel(call, lock: *mut KSPIN_LOCK) {
         call.release(lock as usize, KSPIN, None)
     }
 
@@ -208,7 +208,7 @@ exports! { TABLE in "ntoskrnl.exe" {
         Ok(())
     }
 
-    ANY fn RtlGetEnabledExtendedFeatures(_, mask: ULONG64) -> ULONG64 {
+    PASSIVE_ONLY fn RtlGetEnabledExtendedFeatures(_, mask: ULONG64) -> ULONG64 {
         Ok(extended_features() & mask)
     }
 

@@ -46,6 +46,8 @@ const ANY: Irql = Irql { min: 0, max: 15 };
 const UP_TO_DISPATCH: Irql = Irql { min: 0, max: 2 };
 /// `IRQL >= DISPATCH_LEVEL`.
 const DISPATCH_AND_ABOVE: Irql = Irql { min: 2, max: 15 };
+/// `IRQL = DISPATCH_LEVEL`.
+const AT_DISPATCH: Irql = Irql { min: 2, max: 2 };
 /// `IRQL <= APC_LEVEL`.
 const UP_TO_APC: Irql = Irql { min: 0, max: 1 };
 /// `IRQL = PASSIVE_LEVEL`.
@@ -61,6 +63,9 @@ pub(crate) struct Function {
 pub(crate) struct Export {
     pub(crate) module: &'static str,
     pub(crate) name: &'static str,
+    /// Where it may be called; variables and functions of the C run time go with [`ANY`].
+    #[cfg_attr(not(test), allow(dead_code))] // compared with the documentation
+    pub(crate) irql: Irql,
     pub(crate) address: fn() -> usize,
 }
 
@@ -109,6 +114,7 @@ fn run<R>(
         let want = match (min, max) {
             (0, 0) => "PASSIVE_LEVEL only".to_owned(),
             (0, max) => format!("up to {}", rules::irql_name(max)),
+            (min, max) if min == max => format!("{} only", rules::irql_name(min)),
             (min, _) => format!("{} and above", rules::irql_name(min)),
         };
         machine.violate(rules::IRQL_FUNCTION, format!("{} at {at}; it allows {want}", function.name));
@@ -170,6 +176,7 @@ macro_rules! exports {
             crate::exports::Export {
                 module: $module,
                 name: stringify!($name),
+                irql: crate::exports::$irql,
                 address: || $name as *const () as usize,
             }
         ),*];
@@ -347,6 +354,23 @@ pub fn functions() -> impl Iterator<Item = (&'static str, &'static str)> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+
+    /// The pages' IRQL lines, in a file beside the tests.
+    #[test]
+    fn functions_allow_the_irql_that_their_pages_name() {
+        let documented = include_str!("../../tests/data/irql.txt");
+        let mut compared = 0;
+        for line in documented.lines().filter(|line| !line.starts_with('#')) {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let [name, min, max] = fields[..] else { panic!("{line}") };
+            let irql = super::Irql { min: min.parse().unwrap(), max: max.parse().unwrap() };
+            for export in super::TABLES.iter().copied().flatten().filter(|export| export.name == name) {
+                assert_eq!(export.irql, irql, "{name}");
+                compared += 1;
+            }
+        }
+        assert!(compared > 80, "{compared} functions compared");
+    }
 
     #[test]
     fn every_function_is_defined_once_and_found() {

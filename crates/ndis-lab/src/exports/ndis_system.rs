@@ -70,18 +70,18 @@ exports! { TABLE in "ndis.sys" {
         Ok(())
     }
 
-    DISPATCH_AND_ABOVE fn NdisReleaseSpinLock(call, lock: *mut NDIS_SPIN_LOCK) {
+    AT_DISPATCH fn NdisReleaseSpinLock(call, lock: *mut NDIS_SPIN_LOCK) {
         let held = thread::with(|t| t.held.borrow().iter().any(|held| held.address == lock as usize));
         // SAFETY: if this thread holds the lock, the field is its own; else it is not read.
         let old = if held { unsafe { *old_irql(lock) } } else { 0 };
         call.release(lock as usize, SPIN, Some(old))
     }
 
-    DISPATCH_AND_ABOVE fn NdisDprAcquireSpinLock(call, lock: *mut NDIS_SPIN_LOCK) {
+    AT_DISPATCH fn NdisDprAcquireSpinLock(call, lock: *mut NDIS_SPIN_LOCK) {
         call.acquire(lock as usize, SPIN, false).map(|_| ())
     }
 
-    DISPATCH_AND_ABOVE fn NdisDprReleaseSpinLock(call, lock: *mut NDIS_SPIN_LOCK) {
+    AT_DISPATCH fn NdisDprReleaseSpinLock(call, lock: *mut NDIS_SPIN_LOCK) {
         call.release(lock as usize, SPIN, None)
     }
 
@@ -113,7 +113,7 @@ exports! { TABLE in "ndis.sys" {
         Ok(())
     }
 
-    DISPATCH_AND_ABOVE fn NdisReleaseRWLock(call, lock: *mut NDIS_RW_LOCK_EX, state: *mut LOCK_STATE_EX) {
+    AT_DISPATCH fn NdisReleaseRWLock(call, lock: *mut NDIS_RW_LOCK_EX, state: *mut LOCK_STATE_EX) {
         // SAFETY: the structure that the acquisition filled.
         let old = unsafe { (*state).OldIrql };
         call.release_rw(lock as usize, old)
@@ -215,7 +215,7 @@ exports! { TABLE in "ndis.sys" {
         wait_event(call, event, milliseconds)
     }
 
-    PASSIVE_ONLY fn NdisMSleep(call, microseconds: ULONG) {
+    UP_TO_APC fn NdisMSleep(call, microseconds: ULONG) {
         if thread::irql() > APC {
             call.violate(rules::IRQL_WAIT, "NdisMSleep sleeps at DISPATCH_LEVEL");
             return Err(call.stop(0xa, [0; 4], "a wait at DISPATCH_LEVEL"));
@@ -231,11 +231,11 @@ exports! { TABLE in "ndis.sys" {
         Ok(())
     }
 
-    ANY fn NdisCurrentProcessorIndex(_) -> ULONG {
+    AT_DISPATCH fn NdisCurrentProcessorIndex(_) -> ULONG {
         Ok(thread::with(thread::Thread::processor))
     }
 
-    ANY fn NdisSystemProcessorCount(call) -> i8 {
+    PASSIVE_ONLY fn NdisSystemProcessorCount(call) -> i8 {
         Ok(i8::try_from(call.options.processors).unwrap_or(i8::MAX))
     }
 
@@ -243,7 +243,7 @@ exports! { TABLE in "ndis.sys" {
         Ok(if group == 0 || group == ndis_sys::ALL_PROCESSOR_GROUPS { call.options.processors } else { 0 })
     }
 
-    ANY fn NdisGetVersion(call) -> UINT {
+    UP_TO_DISPATCH fn NdisGetVersion(call) -> UINT {
         Ok(call.options.ndis_version)
     }
 } }

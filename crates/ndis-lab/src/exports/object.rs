@@ -36,10 +36,30 @@ fn type_variable(kind: Kind) -> usize {
 
 /// Exported variables, which have no shell.
 pub(super) const TYPE_VARIABLES: &[Export] = &[
-    Export { module: "ntoskrnl.exe", name: "ExEventObjectType", address: || type_variable(Kind::Event) },
-    Export { module: "ntoskrnl.exe", name: "PsThreadType", address: || type_variable(Kind::Thread) },
-    Export { module: "ntoskrnl.exe", name: "PsProcessType", address: || type_variable(Kind::Process) },
-    Export { module: "ntoskrnl.exe", name: "IoFileObjectType", address: || type_variable(Kind::File) },
+    Export {
+        module: "ntoskrnl.exe",
+        name: "ExEventObjectType",
+        irql: super::ANY,
+        address: || type_variable(Kind::Event),
+    },
+    Export {
+        module: "ntoskrnl.exe",
+        name: "PsThreadType",
+        irql: super::ANY,
+        address: || type_variable(Kind::Thread),
+    },
+    Export {
+        module: "ntoskrnl.exe",
+        name: "PsProcessType",
+        irql: super::ANY,
+        address: || type_variable(Kind::Process),
+    },
+    Export {
+        module: "ntoskrnl.exe",
+        name: "IoFileObjectType",
+        irql: super::ANY,
+        address: || type_variable(Kind::File),
+    },
 ];
 
 /// `OBJECT_ATTRIBUTES`.
