@@ -167,7 +167,7 @@ fn details(report: &Report) -> String {
         // Writing to a string does not fail.
         let _ =
             writeln!(text, "FAIL {} {} [{}]\n     asked: {}", case.number, case.id, case.page, case.title);
-        for line in failure.lines() {
+        for line in failure.report() {
             let _ = writeln!(text, "     {line}");
         }
         text.push('\n');
@@ -266,13 +266,37 @@ struct ViolationDocument<'r> {
     function: Option<&'r str>,
     handler: Option<&'r str>,
     irql: u8,
+    adapter: Option<u32>,
+    state: Option<String>,
     detail: &'r str,
+    /// The driver's call stack, innermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stack: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    past: Vec<PastDocument<'r>>,
+}
+
+/// What happened before to the object that a violation is about.
+#[derive(Serialize)]
+struct PastDocument<'r> {
+    what: &'r str,
+    function: &'r str,
+    handler: &'r str,
+    stack: Vec<String>,
 }
 
 impl<'r> Document<'r> {
     fn of(report: &'r Report) -> Self {
         let cases = report.cases.iter().map(CaseDocument::of).collect();
         Self { passed: report.passed(), seconds: report.duration.as_secs_f64(), cases }
+    }
+}
+
+impl PastDocument<'_> {
+    fn of(past: &ndis_lab::rules::Past) -> Self {
+        let ndis_lab::rules::Past { what, origin } = *past;
+        let stack = origin.stack.map(ndis_lab::CallStack::lines).unwrap_or_default();
+        Self { what, function: origin.function, handler: origin.handler, stack }
     }
 }
 
@@ -304,7 +328,11 @@ impl<'r> CaseDocument<'r> {
                     function: violation.function,
                     handler: violation.handler,
                     irql: violation.irql,
+                    adapter: violation.adapter.map(|adapter| adapter.0),
+                    state: violation.state.map(|state| format!("{state:?}")),
                     detail: &violation.detail,
+                    stack: violation.stack.lines(),
+                    past: violation.past.iter().map(PastDocument::of).collect(),
                 });
                 document.violations = violations.collect();
             }

@@ -160,7 +160,7 @@ pub fn live(subject: &Subject, arm: impl FnOnce(&Lab)) -> Lived {
         Err(End::Stopped(bugcheck)) => life.lived.bugcheck = Some(bugcheck),
     }
     let mut lived = life.lived;
-    lived.broken.extend(lab.take_violations().iter().map(ToString::to_string));
+    lived.broken.extend(ndis_lab::rules::summary(&lab.take_violations()));
     lived
 }
 

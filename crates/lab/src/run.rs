@@ -23,8 +23,6 @@ const ROOM: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long frames are waited for that may never come.
 const GRACE: Duration = Duration::from_millis(100);
-/// How often a broken rule is shown in full.
-const SHOWN: usize = 3;
 
 /// Arguments of `lab run`.
 #[derive(Clone, Debug, Args)]
@@ -115,24 +113,15 @@ fn life_is_whole(lab: &Lab) -> bool {
     lab.census().is_empty()
 }
 
-/// Shows broken rules, those that repeat themselves a few times only; says whether there were none.
+/// Shows broken rules; says whether there were none.
 fn report(violations: &[Violation], total: u64, say: &impl Fn(&str)) -> bool {
     if violations.is_empty() {
         say("\nNo rule was broken.");
         return true;
     }
-    let mut groups: BTreeMap<_, Vec<&Violation>> = BTreeMap::new();
-    for violation in violations {
-        groups.entry((violation.rule.id, violation.handler, violation.function)).or_default().push(violation);
-    }
     say(&format!("\nRules were broken {total} times:"));
-    for group in groups.values() {
-        for violation in group.iter().take(SHOWN) {
-            say(&format!("   {violation}"));
-        }
-        if group.len() > SHOWN {
-            say(&format!("      … and {} more of the same", group.len() - SHOWN));
-        }
+    for line in ndis_lab::rules::summary(violations) {
+        say(&format!("   {line}"));
     }
     false
 }

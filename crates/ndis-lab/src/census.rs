@@ -5,6 +5,7 @@ use std::fmt;
 use crate::adapter::AdapterId;
 use crate::machine::pool::PoolBlock;
 use crate::machine::{Machine, Origin};
+use crate::symbols::CallStack;
 
 /// One object that lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +83,7 @@ impl Census {
                 handler: "NDIS",
                 driver: adapter.driver.id,
                 adapter: Some(adapter.id),
+                stack: None,
             };
             vec![Item { adapter: Some(adapter.id), origin }; count]
         };
@@ -199,13 +201,21 @@ impl Census {
         self.pool.iter().map(|block| block.size).sum()
     }
 
-    /// One line for each object.
+    /// One line for each object, with the place in the driver's source that made it.
     pub fn lines(&self) -> Vec<String> {
-        let blocks = self.pool.iter().map(|block| format!("pool: {block}"));
-        let items = self
-            .kinds()
-            .into_iter()
-            .flat_map(|(kind, items)| items.iter().map(move |item| format!("{kind}, {}", item.origin)));
+        let place = |origin: &Origin| {
+            let place = origin.stack.and_then(CallStack::place);
+            place.map_or_else(String::new, |place| format!(", from {place}"))
+        };
+        self.entries().into_iter().map(|(text, origin)| text + &place(&origin)).collect()
+    }
+
+    /// Each object in words, and who made it.
+    pub(crate) fn entries(&self) -> Vec<(String, Origin)> {
+        let blocks = self.pool.iter().map(|block| (format!("pool: {block}"), block.origin));
+        let items = self.kinds().into_iter().flat_map(|(kind, items)| {
+            items.iter().map(move |item| (format!("{kind}, {}", item.origin), item.origin))
+        });
         blocks.chain(items).collect()
     }
 }

@@ -375,8 +375,13 @@ impl Driver {
             self.machine.violate(rules::WORK_ITEM_USE, text);
         }
         let census = crate::census::Census::take(&self.machine).of_driver(self.core.id);
-        for line in census.lines() {
-            self.machine.violate(rules::LEAK_UNLOAD, format!("{when}: {line}"));
+        for (line, origin) in census.entries() {
+            self.machine.violate_past(
+                None,
+                rules::LEAK_UNLOAD,
+                format!("{when}: {line}"),
+                &[("allocated", origin)],
+            );
         }
     }
 }

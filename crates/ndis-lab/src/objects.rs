@@ -1,13 +1,16 @@
 //! Drivers, configurations and what else the lab gives handles for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-use ndis_sys::NDIS_CONFIGURATION_PARAMETER;
 
 use crate::adapter::AdapterId;
 use crate::driver::DriverCore;
 use crate::machine::{AddressMap, Machine, Origin};
+use crate::packet::Memory;
+use crate::rules::Rule;
+
+/// How much of what was lent is kept from reuse after its time.
+const KEPT: usize = 256;
 
 /// A value of the registry, as an INF or a user writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,26 +85,14 @@ impl<N: AsRef<str>, V: Into<Value>> FromIterator<(N, V)> for Keywords {
     }
 }
 
-/// What NdisReadConfiguration gave out: stays until the configuration is closed.
-pub(crate) struct Parameter {
-    /// Boxed: the driver holds its address.
-    pub(crate) value: Box<NDIS_CONFIGURATION_PARAMETER>,
-    /// What the value points to.
-    pub(crate) _bytes: Box<[u16]>,
-}
-
-// SAFETY: the pointers in a parameter lead to its own boxed bytes.
-unsafe impl Send for Parameter {}
-
 /// An open configuration.
 pub(crate) struct Configuration {
     pub(crate) adapter: AdapterId,
     /// Of a subkey, its name and a backslash; empty for the adapter's own key.
     pub(crate) path: String,
     pub(crate) keywords: Keywords,
-    pub(crate) parameters: Vec<Parameter>,
-    /// What NdisReadNetworkAddress gave out.
-    pub(crate) addresses: Vec<Box<[u8]>>,
+    /// What NdisReadConfiguration and NdisReadNetworkAddress gave out: the driver's until it is closed.
+    pub(crate) given: Vec<Memory>,
     pub(crate) origin: Origin,
 }
 
@@ -114,11 +105,38 @@ pub(crate) struct Objects {
     pub(crate) devices: AddressMap<(usize, String)>,
     /// Generic objects, which serve as handles: the driver of each.
     pub(crate) generic: AddressMap<u32>,
+    /// What drivers were lent, for the time of a call or until a configuration was closed, and the rule that
+    /// a later touch breaks.
+    lent: VecDeque<(Memory, &'static Rule)>,
     /// Handles of adapters that were halted.
     pub(crate) halted: AddressMap<AdapterId>,
 }
 
 impl Machine {
+    /// Keeps what was lent to a driver, and is poisoned, from reuse for a while.
+    pub(crate) fn retire_given(&self, rule: &'static Rule, given: impl IntoIterator<Item = Memory>) {
+        let mut objects = self.objects.lock();
+        objects.lent.extend(given.into_iter().map(|memory| (memory, rule)));
+        let over = objects.lent.len().saturating_sub(KEPT);
+        let old: Vec<_> = objects.lent.drain(..over).collect();
+        drop(objects);
+        self.check_lent(old);
+    }
+
+    fn check_lent(&self, old: impl IntoIterator<Item = (Memory, &'static Rule)>) {
+        for (memory, rule) in old {
+            let Some(at) = memory.touched() else { continue };
+            let text = format!("byte {at} of the {} at {:#x} was written", memory.what(), memory.address());
+            self.violate_past(None, rule, text, &memory.past("given away"));
+        }
+    }
+
+    /// Looks at everything that was lent and is kept.
+    pub(crate) fn sweep_lent(&self) {
+        let old = std::mem::take(&mut self.objects.lock().lent);
+        self.check_lent(old);
+    }
+
     /// Whether a handle names a live adapter or driver.
     pub(crate) fn knows_handle(&self, handle: usize) -> bool {
         self.owner_of(handle).is_some()

@@ -9,9 +9,10 @@ use ndis_sys::{MDL, NDIS_HANDLE, NET_BUFFER, NET_BUFFER_LIST, NET_BUFFER_LIST_CO
 use parking_lot::Mutex;
 
 use crate::adapter::AdapterId;
-use crate::machine::{AddressMap, HandleKind, Machine, Origin};
+use crate::machine::{AddressMap, HandleKind, Machine, Origin, guard};
 use crate::rules;
 
+mod handover;
 mod mdl;
 mod memory;
 
@@ -50,6 +51,8 @@ struct ListRecord {
     pool: usize,
     with_buffer: bool,
     owner: Owner,
+    /// While NDIS owns it.
+    away: Option<handover::Away>,
     origin: Origin,
 }
 
@@ -120,13 +123,6 @@ impl Packets {
         self.0.lock().lists.get(&list).map(|record| record.owner)
     }
 
-    /// Changes the owner of a list.
-    pub(crate) fn set_owner(&self, list: usize, owner: Owner) {
-        if let Some(record) = self.0.lock().lists.get_mut(&list) {
-            record.owner = owner;
-        }
-    }
-
     pub(crate) fn is_buffer(&self, buffer: usize) -> bool {
         self.0.lock().buffers.contains_key(&buffer)
     }
@@ -149,7 +145,7 @@ impl Machine {
             && !memory.intact()
         {
             let detail = format!("{what} {:#x} was written after it was freed", memory.address());
-            self.violate(rules::POOL_USE_AFTER_FREE, detail);
+            self.violate_past(None, rules::NBL_USE_AFTER_FREE, detail, &memory.past("freed"));
         }
     }
 
@@ -210,10 +206,8 @@ impl Machine {
         match pool {
             None => self.violate(rules::HANDLE_UNKNOWN, format!("{handle:#x} is no pool")),
             Some(pool) if pool.outstanding > 0 => {
-                self.violate(
-                    rules::NBL_POOL,
-                    format!("pool {handle:#x} is freed with {} left", pool.outstanding),
-                );
+                let text = format!("pool {handle:#x} is freed with {} left", pool.outstanding);
+                self.violate_past(None, rules::NBL_POOL, text, &[("created", pool.origin)]);
             }
             Some(_) => {}
         }
@@ -286,7 +280,8 @@ impl Machine {
                 .buffers
                 .insert(buffer as usize, BufferRecord { memory: None, pool, data: attached, origin });
         }
-        let record = ListRecord { memory, pool, with_buffer: data.is_some(), owner: Owner::Driver, origin };
+        let with_buffer = data.is_some();
+        let record = ListRecord { memory, pool, with_buffer, owner: Owner::Driver, away: None, origin };
         tables.lists.insert(list as usize, record);
         list
     }
@@ -334,22 +329,25 @@ impl Machine {
         let address = list as usize;
         let mut tables = self.packets.0.lock();
         let Some(record) = tables.lists.get(&address) else {
-            let freed = tables.quarantine.iter().any(|(memory, _)| memory.address() == address);
+            let freed = tables.quarantine.iter().rev().find(|(memory, _)| memory.address() == address);
+            let past = freed.map(|(memory, _)| memory.past("freed"));
             drop(tables);
-            let (rule, what) = if freed {
-                (rules::NBL_DOUBLE_FREE, "was freed before")
-            } else {
-                (rules::NBL_UNKNOWN, "comes from no pool")
+            let (rule, text) = match &past {
+                Some(_) => (rules::NBL_DOUBLE_FREE, format!("NET_BUFFER_LIST {address:#x} was freed before")),
+                None => (rules::NBL_UNKNOWN, format!("NET_BUFFER_LIST {address:#x} comes from no pool")),
             };
-            self.violate(rule, format!("NET_BUFFER_LIST {address:#x} {what}"));
+            let found =
+                guard::explain(address).map(|(rule, text, gone)| (rule, text, guard::given_away(gone)));
+            let (rule, text, past) =
+                found.filter(|_| past.is_none()).unwrap_or((rule, text, past.unwrap_or_default()));
+            self.violate_past(None, rule, text, &past);
             return;
         };
         if let Owner::Indicated(adapter) = record.owner {
+            let past: Vec<_> = record.away.iter().map(|away| ("indicated", away.gone())).collect();
             drop(tables);
-            self.violate(
-                rules::NBL_IN_USE,
-                format!("NET_BUFFER_LIST {address:#x} is indicated by {adapter}"),
-            );
+            let text = format!("NET_BUFFER_LIST {address:#x} is indicated by {adapter}");
+            self.violate_past(None, rules::NBL_IN_USE, text, &past);
             return;
         }
         let Some(record) = tables.lists.remove(&address) else { return };

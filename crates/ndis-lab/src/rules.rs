@@ -4,9 +4,11 @@
 //! the Windows driver documentation that states it. Breaking a rule is recorded, not fatal, unless
 //! Windows itself could not go on; then the machine stops with a bugcheck as well.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::adapter::{AdapterId, State};
+use crate::machine::Origin;
+use crate::symbols::CallStack;
 
 /// A rule of NDIS or of the kernel.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -87,6 +89,8 @@ rules! {
     CONFIGURATION_CLOSED = "configuration-closed", "A configuration handle is closed once and not used afterwards.", "nf-ndis-ndiscloseconfiguration";
 
     STRING_USE = "string-use", "A counted string has whole characters, a Length up to MaximumLength, and a buffer.", "ns-ntdef-_unicode_string";
+    CONFIGURATION_KEPT = "configuration-kept", "What a configuration handle gave out is not used after it was closed.", "nf-ndis-ndisreadconfiguration";
+    PARAMETERS_KEPT = "parameters-kept", "Structures that a handler is given by pointer, its parameters, are not touched after it returned.", "nc-ndis-miniport_initialize";
 
     // States
     STATE_INDICATE = "state-indicate", "Receives are indicated only between entry to MiniportRestart and completion of MiniportPause.", "miniport-adapter-states-and-operations";
@@ -211,6 +215,36 @@ pub struct Violation {
     pub state: Option<State>,
     /// What was seen, and what was expected.
     pub detail: String,
+    /// The driver's frames, innermost first; empty when the lab looked by itself, after the driver had
+    /// returned.
+    pub stack: CallStack,
+    /// What happened before to the object that this is about: who allocated it, who gave it away.
+    pub past: Vec<Past>,
+}
+
+/// Something that happened to an object before a rule was broken with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past {
+    /// What: `allocated`, `completed`…
+    pub what: &'static str,
+    /// Who did it.
+    pub origin: Origin,
+}
+
+impl Violation {
+    /// All that is known, in several lines: what [`fmt::Display`] says, the driver's call stack with its
+    /// names, and what happened to the object before, each with the call stack of then.
+    pub fn report(&self) -> String {
+        let mut text = format!("{self}\n{}", self.stack);
+        for past in &self.past {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {} {}", past.what, past.origin);
+            if let Some(stack) = past.origin.stack {
+                text.push_str(&stack.to_string());
+            }
+        }
+        text
+    }
 }
 
 impl fmt::Display for Violation {
@@ -230,6 +264,34 @@ impl fmt::Display for Violation {
         }
         write!(f, ". {} [{}]", self.rule.name, self.rule.page)
     }
+}
+
+/// Violations in words, for people: those that differ only in details are grouped, the first of each group is
+/// told with all that is known, some more in one line each, and of the rest the number.
+pub fn summary(violations: &[Violation]) -> Vec<String> {
+    /// How many of a group are shown.
+    const SHOWN: usize = 3;
+    let mut groups: Vec<Vec<&Violation>> = Vec::new();
+    for violation in violations {
+        let key = |v: &Violation| (v.rule.id, v.handler, v.function);
+        match groups.iter_mut().find(|group| key(group[0]) == key(violation)) {
+            Some(group) => group.push(violation),
+            None => groups.push(vec![violation]),
+        }
+    }
+    crate::symbols::prepare(groups.iter().flat_map(|group| {
+        let past = group[0].past.iter().filter_map(|past| past.origin.stack);
+        past.chain([&group[0].stack])
+    }));
+    let mut lines = Vec::new();
+    for group in groups {
+        lines.extend(group[0].report().lines().map(str::to_owned));
+        lines.extend(group.iter().skip(1).take(SHOWN - 1).map(ToString::to_string));
+        if group.len() > SHOWN {
+            lines.push(format!("  … and {} more of the same", group.len() - SHOWN));
+        }
+    }
+    lines
 }
 
 /// `DISPATCH_LEVEL` for 2, and so on.

@@ -232,6 +232,23 @@ impl CallStack {
             .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
+    /// As [`CallStack::id`], of this process only: images that are loaded at different times differ.
+    pub(crate) fn identity(&self) -> u64 {
+        let modules = self.frames.iter().filter_map(|frame| frame.module.as_ref());
+        modules.fold(self.id(), |hash, module| {
+            (hash ^ Arc::as_ptr(module) as u64).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+
+    /// The innermost function that is known by name, with its place in the source; the innermost address
+    /// where none is. `None` for an empty stack.
+    pub fn place(&self) -> Option<String> {
+        self.prepare();
+        let named =
+            self.frames.iter().find_map(|frame| frame.lines().into_iter().find(|line| line.place.is_some()));
+        named.map(|line| line.to_string()).or_else(|| self.frames.first().map(ToString::to_string))
+    }
+
     /// One line for each function, innermost first; a frame without debug information is one line with its address.
     pub fn lines(&self) -> Vec<String> {
         self.prepare();

@@ -25,6 +25,8 @@ use ndis_lab::rules;
 const MUTANT: &str = "LAB_MUTANT";
 /// Cases that a child process is to run; all if it is empty.
 const CASES: &str = "LAB_MUTANT_CASES";
+/// Set, a child process prints what a user would read.
+const REPORT: &str = "LAB_MUTANT_REPORT";
 /// Where it writes what came out.
 const OUTPUT: &str = "LAB_MUTANT_OUTPUT";
 
@@ -68,6 +70,12 @@ fn child() {
         .map(str::to_owned)
         .collect();
     let report = suite(&filters).run(&mut |_| {});
+    if std::env::var_os(REPORT).is_some() {
+        for failed in report.failures() {
+            let Verdict::Failed(failure) = &failed.verdict else { continue };
+            println!("{}: {failure}", failed.case.id);
+        }
+    }
     std::fs::write(output, lines(&report)).unwrap();
     // A mutant that hangs has a thread that never ends.
     std::process::exit(0);

@@ -280,7 +280,7 @@ pub(super) fn play(subject: &Subject, steps: &[Step], count: &mut u64) -> Result
         return failure(&bugcheck_name(&bugcheck), bugcheck.report());
     }
     if let Some(violation) = lab.take_violations().first() {
-        return failure(violation.rule.id, violation.to_string());
+        return failure(violation.rule.id, violation.report());
     }
     match ended {
         Err((_, error)) => failure("hang", error.to_string()),

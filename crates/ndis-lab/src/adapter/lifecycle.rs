@@ -18,6 +18,7 @@ use crate::driver::Driver;
 use crate::error::LabError;
 use crate::machine::thread::handler;
 use crate::machine::{HIGH, HandleKind, PASSIVE};
+use crate::packet::Memory;
 use crate::rules::{self, Rule};
 
 /// Why an adapter is paused: `PauseReason` of NDIS_MINIPORT_PAUSE_PARAMETERS.
@@ -100,7 +101,7 @@ impl Adapter {
         adapter.check_passive("initialise an adapter").inspect_err(|_| adapter.remove())?;
         let core = &adapter.core;
         core.set_state(State::Initializing);
-        let mut parameters = NDIS_MINIPORT_INIT_PARAMETERS {
+        let parameters = NDIS_MINIPORT_INIT_PARAMETERS {
             Header: header(
                 NDIS_OBJECT_TYPE_MINIPORT_INIT_PARAMETERS,
                 ndis_sys::NDIS_MINIPORT_INIT_PARAMETERS_REVISION_1,
@@ -116,12 +117,15 @@ impl Adapter {
             DefaultPortAuthStates: std::ptr::null_mut(),
             PciDeviceCustomProperties: std::ptr::null_mut(),
         };
+        let parameters =
+            adapter.lend("NDIS_MINIPORT_INIT_PARAMETERS", parameters).inspect_err(|_| adapter.remove())?;
         // Release: the handler, on this thread, and functions that it calls see it set.
         core.initializing.store(true, Ordering::Release);
-        let args = [handle as u64, core.driver.driver_context() as u64, &raw mut parameters as u64, 0];
+        let args = [handle as u64, core.driver.driver_context() as u64, parameters.address() as u64, 0];
         // SAFETY: the registered handler with its three arguments, which outlive the call.
         let status = unsafe { adapter.call(core.entry(handler::INITIALIZE, PASSIVE), initialize, args) };
         core.initializing.store(false, Ordering::Release);
+        adapter.take_lent(parameters);
         let status = status?.cast_status();
         let complete = core.attributes.lock().complete();
         if status == NDIS_STATUS_SUCCESS && complete.is_some() {
@@ -142,6 +146,21 @@ impl Adapter {
         Err(LabError::Initialize(status.cast_unsigned()))
     }
 
+    /// What a handler is given by pointer, in memory of its own: [`Adapter::take_lent`] ends the loan.
+    fn lend<T>(&self, what: &'static str, value: T) -> Result<Memory, LabError> {
+        let memory = Memory::guarded(&self.machine, size_of::<T>(), what)
+            .ok_or(LabError::Invalid("the host has no memory left"))?;
+        // SAFETY: fresh memory, aligned to 16 bytes, that is as large as the value.
+        unsafe { memory.at::<T>(0).write(value) };
+        Ok(memory)
+    }
+
+    /// The handler has returned: nobody has any business with it.
+    fn take_lent(&self, memory: Memory) {
+        memory.poison_by(rules::PARAMETERS_KEPT, None);
+        self.machine.retire_given(rules::PARAMETERS_KEPT, [memory]);
+    }
+
     fn violate(&self, rule: &'static Rule, detail: impl Into<String>) {
         self.machine.violate_for(&self.core, rule, detail);
     }
@@ -156,13 +175,14 @@ impl Adapter {
     fn check_left(&self, rule: &'static Rule) {
         self.machine.sweep_pool();
         self.machine.sweep_packets();
+        self.machine.sweep_lent();
         self.core.sweep_oids(&self.machine);
         self.core.sweep_sends(&self.machine);
         if self.machine.work.any_of(self.core.id) || self.machine.dpcs.any_of(self.core.id) {
             self.violate(rules::HALT_WAITS, "a DPC, timer or work item still waits or runs");
         }
-        for line in Census::take(&self.machine).of_adapter(self.core.id).lines() {
-            self.violate(rule, line);
+        for (line, origin) in Census::take(&self.machine).of_adapter(self.core.id).entries() {
+            self.machine.violate_past(Some(&self.core), rule, line, &[("allocated", origin)]);
         }
     }
 
@@ -187,7 +207,7 @@ impl Adapter {
             self.characteristics()?.RestartHandler.ok_or(LabError::NoHandler("MiniportRestart"))? as usize;
         self.core.set_state(State::Restarting);
         self.core.close_sends(false);
-        let mut parameters = NDIS_MINIPORT_RESTART_PARAMETERS {
+        let parameters = NDIS_MINIPORT_RESTART_PARAMETERS {
             Header: header(
                 NDIS_OBJECT_TYPE_DEFAULT,
                 ndis_sys::NDIS_MINIPORT_RESTART_PARAMETERS_REVISION_1,
@@ -197,9 +217,14 @@ impl Adapter {
             Flags: 0,
         };
         let core = &self.core;
-        let args = [core.context() as u64, &raw mut parameters as u64, 0, 0];
-        // SAFETY: the registered handler with its two arguments, which outlive the call.
-        let call = || unsafe { self.call(core.entry(handler::RESTART, PASSIVE), restart, args) };
+        let parameters = self.lend("NDIS_MINIPORT_RESTART_PARAMETERS", parameters)?;
+        let args = [core.context() as u64, parameters.address() as u64, 0, 0];
+        let call = || {
+            // SAFETY: the registered handler with its two arguments, which outlive the call.
+            let status = unsafe { self.call(core.entry(handler::RESTART, PASSIVE), restart, args) };
+            self.take_lent(parameters);
+            status
+        };
         let status = self.operate(&core.restart, call, "MiniportRestart", rules::RESTART_TIMEOUT)?;
         if status == NDIS_STATUS_SUCCESS {
             core.set_state(State::Running);
@@ -239,7 +264,7 @@ impl Adapter {
         let pause =
             self.characteristics()?.PauseHandler.ok_or(LabError::NoHandler("MiniportPause"))? as usize;
         self.core.set_state(State::Pausing);
-        let mut parameters = NDIS_MINIPORT_PAUSE_PARAMETERS {
+        let parameters = NDIS_MINIPORT_PAUSE_PARAMETERS {
             Header: header(
                 NDIS_OBJECT_TYPE_DEFAULT,
                 ndis_sys::NDIS_MINIPORT_PAUSE_PARAMETERS_REVISION_1,
@@ -254,10 +279,13 @@ impl Adapter {
             },
         };
         let core = &self.core;
+        let parameters = self.lend("NDIS_MINIPORT_PAUSE_PARAMETERS", parameters)?;
         *core.pause.lock() = Operation::InHandler;
-        let args = [core.context() as u64, &raw mut parameters as u64, 0, 0];
+        let args = [core.context() as u64, parameters.address() as u64, 0, 0];
         // SAFETY: the registered handler with its two arguments, which outlive the call.
-        let status = unsafe { self.call(core.entry(handler::PAUSE, PASSIVE), pause, args) }?.cast_status();
+        let status = unsafe { self.call(core.entry(handler::PAUSE, PASSIVE), pause, args) };
+        self.take_lent(parameters);
+        let status = status?.cast_status();
         core.close_sends(true);
         if status != NDIS_STATUS_SUCCESS && status != NDIS_STATUS_PENDING {
             self.violate(
@@ -423,7 +451,7 @@ impl Adapter {
             }
             PnpEvent::Other(code, buffer) => (*code, buffer.clone()),
         };
-        let mut event = NET_DEVICE_PNP_EVENT {
+        let event = NET_DEVICE_PNP_EVENT {
             Header: header(
                 NDIS_OBJECT_TYPE_DEFAULT,
                 1,
@@ -439,10 +467,12 @@ impl Adapter {
             InformationBufferLength: u32::try_from(buffer.len()).unwrap_or(0),
             NdisReserved: [0; 16],
         };
-        let args = [self.core.context() as u64, &raw mut event as u64, 0, 0];
+        let event = self.lend("NET_DEVICE_PNP_EVENT", event)?;
+        let args = [self.core.context() as u64, event.address() as u64, 0, 0];
         // SAFETY: the registered handler with its two arguments; event and buffer outlive the call.
-        unsafe { self.call(self.core.entry(handler::PNP_EVENT, PASSIVE), notify, args) }?;
-        Ok(())
+        let result = unsafe { self.call(self.core.entry(handler::PNP_EVENT, PASSIVE), notify, args) };
+        self.take_lent(event);
+        result.map(|_| ())
     }
 
     /// Calls `MiniportCheckForHangEx`: whether the driver asks to be reset.
@@ -483,14 +513,18 @@ impl Adapter {
         if matches!(self.state(), State::Halted | State::Initializing) {
             return Err(self.wrong_state("reset"));
         }
-        let mut addressing = 0_u8;
+        let addressing = self.lend("AddressingReset", 0_u8)?;
         *core.reset.lock() = (Operation::InHandler, false);
         // Release: threads that see it know that requests may be refused now.
         core.resetting.store(true, Ordering::Release);
-        let args = [core.context() as u64, &raw mut addressing as u64, 0, 0];
+        let args = [core.context() as u64, addressing.address() as u64, 0, 0];
         // SAFETY: the registered handler with its two arguments, which outlive the call.
-        let status = unsafe { self.call(core.entry(handler::RESET, irql), reset, args) }?.cast_status();
-        let mut outcome = ResetOutcome { status, addressing: addressing != 0, pended: false };
+        let status = unsafe { self.call(core.entry(handler::RESET, irql), reset, args) };
+        // SAFETY: the byte was initialised when it was lent, and the handler has returned.
+        let set = unsafe { addressing.at::<u8>(0).read() } != 0;
+        self.take_lent(addressing);
+        let status = status?.cast_status();
+        let mut outcome = ResetOutcome { status, addressing: set, pended: false };
         if status == NDIS_STATUS_PENDING {
             let done = || matches!(core.reset.lock().0, Operation::Done(_) | Operation::Early(_));
             {

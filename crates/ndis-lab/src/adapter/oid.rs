@@ -309,6 +309,13 @@ impl PendingOid {
         }
     }
 
+    fn violate_touched(&self, memory: &Memory, at: usize) {
+        let (what, oid) = (memory.what(), self.request.oid);
+        let text = format!("OID {oid:#010x}: byte {at} of the {what} was written after its completion");
+        let core = &self.adapter.core;
+        self.adapter.machine.violate_past(Some(core), rules::OID_TOUCHED, text, &memory.past("completed"));
+    }
+
     fn phase(&self) -> Phase {
         let records = self.adapter.core.oids.records.lock();
         records.get(&self.address).map_or(Phase::Done(0), |record| record.phase)
@@ -355,7 +362,11 @@ impl PendingOid {
             return Err(LabError::Timeout(name));
         };
         let kept = [self.memory.take(), self.buffer.clone()];
-        kept.iter().flatten().for_each(|memory| memory.open());
+        for memory in kept.iter().flatten() {
+            if let Some(at) = memory.open() {
+                self.violate_touched(memory, at);
+            }
+        }
         let outcome = self.outcome(status);
         if outcome.is_success() && self.request.kind == OidKind::Set && !self.request.direct {
             self.adapter.core.remember_set(self.request.oid, &self.request.input);
@@ -380,7 +391,11 @@ impl Drop for PendingOid {
         }
         if self.is_done() {
             // Nobody looks at it; the next owner of its pages may.
-            self.memory.iter().chain(&self.buffer).for_each(|memory| memory.open());
+            for memory in self.memory.iter().chain(&self.buffer) {
+                if let Some(at) = memory.open() {
+                    self.violate_touched(memory, at);
+                }
+            }
             self.end_turn();
             self.adapter.core.oids.records.lock().remove(&self.address);
             return;
@@ -420,12 +435,11 @@ impl Adapter {
 impl AdapterCore {
     /// Looks whether requests were written after they had ended.
     fn check_retired_oids(&self, machine: &Machine, old: impl IntoIterator<Item = [Option<Arc<Memory>>; 2]>) {
-        for memory in old.into_iter().flatten().flatten().filter(|memory| !memory.intact()) {
-            machine.violate_for(
-                self,
-                rules::OID_TOUCHED,
-                format!("request or buffer at {:#x} was written after its completion", memory.address()),
-            );
+        for memory in old.into_iter().flatten().flatten() {
+            let Some(at) = memory.touched() else { continue };
+            let (what, address) = (memory.what(), memory.address());
+            let text = format!("byte {at} of the {what} at {address:#x} was written after its completion");
+            machine.violate_past(Some(self), rules::OID_TOUCHED, text, &memory.past("completed"));
         }
     }
 
@@ -457,18 +471,18 @@ impl Machine {
         let mut records = adapter.oids.records.lock();
         let Some(record) = records.get_mut(&address) else {
             drop(records);
-            let done = adapter
-                .oids
-                .done
-                .lock()
-                .iter()
-                .any(|[request, _]| request.as_ref().is_some_and(|memory| memory.address() == address));
-            let (rule, what) = if done {
+            let done = adapter.oids.done.lock();
+            let requests = done.iter().filter_map(|[request, _]| request.as_ref());
+            let past =
+                requests.rev().find(|m| m.address() == address).map(|request| request.past("completed"));
+            drop(done);
+            let (rule, what) = if past.is_some() {
                 (rules::OID_COMPLETED_TWICE, "was completed before")
             } else {
                 (rules::OID_UNKNOWN, "is not with this adapter")
             };
-            self.violate_for(adapter, rule, format!("request {address:#x} {what}"));
+            let text = format!("request {address:#x} {what}");
+            self.violate_past(Some(adapter), rule, text, &past.unwrap_or_default());
             return;
         };
         let wrong = record.direct != direct;
@@ -478,13 +492,11 @@ impl Machine {
                 if record.phase == Phase::InHandler { Phase::Early(status) } else { Phase::Done(status) };
             record.memory.iter().flatten().for_each(|memory| memory.close(rules::OID_TOUCHED));
         }
+        let past = record.memory[0].as_ref().map(|request| request.past("completed"));
         drop(records);
         if again {
-            self.violate_for(
-                adapter,
-                rules::OID_COMPLETED_TWICE,
-                format!("request {address:#x} was completed before"),
-            );
+            let text = format!("request {address:#x} was completed before");
+            self.violate_past(Some(adapter), rules::OID_COMPLETED_TWICE, text, &past.unwrap_or_default());
         }
         if wrong {
             let is = if direct { "a regular" } else { "a direct" };

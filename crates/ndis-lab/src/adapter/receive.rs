@@ -18,7 +18,7 @@ use super::send::OOB_SLOTS;
 use super::{Adapter, AdapterCore, State};
 use crate::error::LabError;
 use crate::machine::thread::handler;
-use crate::machine::{DISPATCH, Entry, Machine, PASSIVE, Stopped, thread};
+use crate::machine::{DISPATCH, Entry, Machine, Origin, PASSIVE, Stopped, guard, thread};
 use crate::packet::{self, Owner};
 use crate::rules;
 
@@ -240,15 +240,15 @@ impl Machine {
         else {
             return Ok(());
         };
+        for list in lists {
+            self.take_back(adapter, *list);
+        }
         for pair in lists.windows(2) {
             // SAFETY: lists that NDIS owns; they live, since the driver may not free them.
             unsafe { (*(pair[0] as *mut NET_BUFFER_LIST)).Next = pair[1] as *mut NET_BUFFER_LIST };
         }
         // SAFETY: as above; the list is not empty.
         unsafe { (*(lists[lists.len() - 1] as *mut NET_BUFFER_LIST)).Next = std::ptr::null_mut() };
-        for list in lists {
-            self.packets.set_owner(*list, Owner::Driver);
-        }
         adapter.receives.0.lock().moving -= lists.len();
         let at_dispatch = irql.max(thread::irql()) >= DISPATCH;
         let flags = if at_dispatch { NDIS_RETURN_FLAGS_DISPATCH_LEVEL } else { 0 };
@@ -278,6 +278,7 @@ impl Machine {
         let mut lists = Vec::new();
         let mut frames = Vec::new();
         let mut list = chain;
+        let gone = Origin::here();
         let indication = {
             let mut state = adapter.receives.0.lock();
             state.indications += 1;
@@ -295,24 +296,26 @@ impl Machine {
                     break;
                 }
                 None => {
-                    self.violate_for(
-                        adapter,
-                        rules::NBL_UNKNOWN,
-                        format!("NET_BUFFER_LIST {list:p} comes from no pool, or was freed"),
-                    );
+                    // A pointer that was read from memory that is no longer the driver's tells so.
+                    let text = format!("NET_BUFFER_LIST {list:p} comes from no pool, or was freed");
+                    let (rule, text, gone) =
+                        guard::explain(list as usize).unwrap_or((rules::NBL_UNKNOWN, text, None));
+                    self.violate_past(Some(adapter), rule, text, &guard::given_away(gone));
                     break;
                 }
             }
-            self.packets.set_owner(list as usize, Owner::Indicated(adapter.id));
             lists.push(list as usize);
-            // SAFETY: the list is in the table of live ones, and now NDIS owns it.
+            // SAFETY: the list is in the table of live ones, and now NDIS owns it; a frame was copied through
+            // buffers and MDLs that were looked up.
             unsafe {
-                if let Some(frame) = self.copy_list(adapter, list) {
-                    let oob = (*list).NetBufferListInfo.map(|slot| slot as usize);
-                    let nbl_flags = (*list).NblFlags;
+                let frame = self.copy_list(adapter, list);
+                let (next, nbl_flags) = ((*list).Next, (*list).NblFlags);
+                let oob = (*list).NetBufferListInfo.map(|slot| slot as usize);
+                self.packets.hand_over(list as usize, adapter.id, frame.as_deref(), gone);
+                if let Some(frame) = frame {
                     frames.push(Received { frame, oob, nbl_flags, flags, port, indication });
                 }
-                list = (*list).Next;
+                list = next;
             }
         }
         if lists.len() != count as usize {
@@ -340,7 +343,7 @@ impl Machine {
         }
         if resources {
             for list in &lists {
-                self.packets.set_owner(*list, Owner::Driver);
+                self.take_back(adapter, *list);
             }
             adapter.receives.0.lock().moving -= lists.len();
         } else {

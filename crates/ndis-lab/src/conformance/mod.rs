@@ -22,7 +22,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::LabError;
-use crate::rules::Violation;
+use crate::rules::{self, Violation};
 
 pub use facts::Need;
 pub use run::{Subject, Suite};
@@ -81,12 +81,23 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = self.lines();
-        f.write_str(&lines.join("\n"))
+        f.write_str(&self.report().join("\n"))
     }
 }
 
 impl Failure {
+    /// All that is known, for people: as [`rules::summary`] tells it.
+    pub fn report(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.seen.iter().cloned().collect();
+        lines.extend(
+            rules::summary(&self.violations)
+                .into_iter()
+                .map(|line| if line.starts_with(' ') { line } else { format!("rule {line}") }),
+        );
+        lines.extend(self.left.iter().map(|line| format!("left behind: {line}")));
+        lines
+    }
+
     /// One line for each thing that is wrong.
     pub fn lines(&self) -> Vec<String> {
         let seen = self.seen.iter().cloned();

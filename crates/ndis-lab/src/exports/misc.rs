@@ -278,6 +278,7 @@ macro_rules! variables {
         pub(super) const VARIABLES: &[Export] = &[$(Export {
             module: "ntoskrnl.exe",
             name: $name,
+            irql: super::ANY,
             address: || std::ptr::from_ref(&$variable) as usize,
         }),*];
     };

@@ -211,6 +211,7 @@ macro_rules! leaves {
             crate::exports::Export {
                 module: $module,
                 name: stringify!($name),
+                irql: crate::exports::$irql,
                 address: || $name as *const () as usize,
             }
         ),*];

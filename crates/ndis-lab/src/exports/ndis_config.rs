@@ -11,7 +11,8 @@ use super::rtl_string::text;
 use super::{Call, exports};
 use crate::adapter::attributes::{self, CONFIGURATION_OBJECT};
 use crate::machine::{HandleKind, Machine, Origin};
-use crate::objects::{Configuration, Parameter, Value};
+use crate::objects::{Configuration, Value};
+use crate::packet::Memory;
 use crate::rules;
 
 /// `NdisEnvironmentWindowsNt`.
@@ -37,44 +38,69 @@ fn utf16(text: &str) -> Vec<u16> {
     text.encode_utf16().collect()
 }
 
+/// A value as a driver is to see it.
+enum Made {
+    Integer(u32),
+    /// Type, UTF-16 text or other bytes in words, and how many bytes count.
+    Bytes(NDIS_PARAMETER_TYPE, Vec<u16>, u16),
+}
+
 #[allow(non_upper_case_globals)] // NdisParameter… are names of the WDK
 /// Makes what the driver sees of a value, or `None` if NDIS does not convert it.
-fn parameter(value: &Value, asked: NDIS_PARAMETER_TYPE) -> Option<Parameter> {
-    let integer = |number: u32| {
-        (NdisParameterInteger, NDIS_CONFIGURATION_PARAMETER_DATA { IntegerData: number }, Box::default())
+fn convert(value: &Value, asked: NDIS_PARAMETER_TYPE) -> Option<Made> {
+    let string = |words: Vec<u16>, kind| {
+        let length = u16::try_from(words.len() * 2).ok()?;
+        Some(Made::Bytes(kind, words, length))
     };
-    let (kind, data, bytes): (_, _, Box<[u16]>) = match (value, asked) {
-        (Value::Dword(number), NdisParameterInteger | NdisParameterHexInteger) => integer(*number),
-        (Value::Text(text), NdisParameterInteger) => integer(to_integer(text, 10)),
-        (Value::Text(text), NdisParameterHexInteger) => integer(to_integer(text, 16)),
-        (Value::Text(text), NdisParameterString) => string(utf16(text), NdisParameterString)?,
+    match (value, asked) {
+        (Value::Dword(number), NdisParameterInteger | NdisParameterHexInteger) => {
+            Some(Made::Integer(*number))
+        }
+        (Value::Text(text), NdisParameterInteger) => Some(Made::Integer(to_integer(text, 10))),
+        (Value::Text(text), NdisParameterHexInteger) => Some(Made::Integer(to_integer(text, 16))),
+        (Value::Text(text), NdisParameterString) => string(utf16(text), NdisParameterString),
         (Value::Texts(texts), NdisParameterMultiString) => {
             let all = texts.iter().flat_map(|text| utf16(text).into_iter().chain([0])).chain([0]).collect();
-            string(all, NdisParameterMultiString)?
+            string(all, NdisParameterMultiString)
         }
         (Value::Binary(raw), NdisParameterBinary) => {
             let length = u16::try_from(raw.len()).ok()?;
-            let words: Box<[u16]> = raw
-                .chunks(2)
-                .map(|pair| u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
-                .collect();
-            let buffer = words.as_ptr() as PVOID;
-            let data = ndis_sys::BINARY_DATA { Length: length, Buffer: buffer };
-            (NdisParameterBinary, NDIS_CONFIGURATION_PARAMETER_DATA { BinaryData: data }, words)
+            let word = |pair: &[u8]| u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]);
+            Some(Made::Bytes(NdisParameterBinary, raw.chunks(2).map(word).collect(), length))
         }
-        _ => return None,
-    };
-    let value = Box::new(NDIS_CONFIGURATION_PARAMETER { ParameterType: kind, ParameterData: data });
-    Some(Parameter { value, _bytes: bytes })
+        _ => None,
+    }
 }
 
-type Made = (NDIS_PARAMETER_TYPE, NDIS_CONFIGURATION_PARAMETER_DATA, Box<[u16]>);
-
-fn string(words: Vec<u16>, kind: NDIS_PARAMETER_TYPE) -> Option<Made> {
-    let length = u16::try_from(words.len() * 2).ok()?;
-    let words = words.into_boxed_slice();
-    let data = NDIS_STRING { Length: length, MaximumLength: length, Buffer: words.as_ptr().cast_mut() };
-    Some((kind, NDIS_CONFIGURATION_PARAMETER_DATA { StringData: data }, words))
+/// Puts a value where the driver can read it: the parameter, and behind it what it points to.
+fn parameter(machine: &Machine, made: &Made) -> Option<Memory> {
+    const FIXED: usize = size_of::<NDIS_CONFIGURATION_PARAMETER>();
+    let words = match made {
+        Made::Integer(_) => &[][..],
+        Made::Bytes(_, words, _) => words,
+    };
+    let memory = Memory::guarded(machine, FIXED + words.len() * 2, "NDIS_CONFIGURATION_PARAMETER")?;
+    let buffer = memory.address() + FIXED;
+    let (kind, data) = match *made {
+        Made::Integer(number) => {
+            (NdisParameterInteger, NDIS_CONFIGURATION_PARAMETER_DATA { IntegerData: number })
+        }
+        Made::Bytes(kind, _, length) if kind == NdisParameterBinary => {
+            let data = ndis_sys::BINARY_DATA { Length: length, Buffer: buffer as PVOID };
+            (kind, NDIS_CONFIGURATION_PARAMETER_DATA { BinaryData: data })
+        }
+        Made::Bytes(kind, _, length) => {
+            let data = NDIS_STRING { Length: length, MaximumLength: length, Buffer: buffer as *mut u16 };
+            (kind, NDIS_CONFIGURATION_PARAMETER_DATA { StringData: data })
+        }
+    };
+    // SAFETY: the zeroed memory that was just made holds the parameter and the words behind it.
+    unsafe {
+        let value = NDIS_CONFIGURATION_PARAMETER { ParameterType: kind, ParameterData: data };
+        memory.at::<NDIS_CONFIGURATION_PARAMETER>(0).write(value);
+        std::ptr::copy_nonoverlapping(words.as_ptr(), buffer as *mut u16, words.len());
+    }
+    Some(memory)
 }
 
 /// The bytes of a NetworkAddress keyword: hexadecimal digits, with hyphens or not.
@@ -151,8 +177,7 @@ fn open_subkey(
         adapter: configuration.adapter,
         path: format!("{}{chosen}\\", configuration.path),
         keywords,
-        parameters: Vec::new(),
-        addresses: Vec::new(),
+        given: Vec::new(),
         origin: Origin::here(),
     };
     let number = call.handle(HandleKind::Configuration);
@@ -184,8 +209,7 @@ exports! { TABLE in "ndis.sys" {
             adapter: adapter.id,
             path: String::new(),
             keywords: adapter.keywords.lock().clone(),
-            parameters: Vec::new(),
-            addresses: Vec::new(),
+            given: Vec::new(),
             origin: Origin::here(),
         };
         let number = call.handle(HandleKind::Configuration);
@@ -216,15 +240,14 @@ exports! { TABLE in "ndis.sys" {
             _ => None,
         };
         let found = own.as_ref().or_else(|| configuration.keywords.get(&keyword));
-        let made = found.filter(|_| !failing).and_then(|value| parameter(value, kind));
-        let result = match made {
+        let made = found.filter(|_| !failing).and_then(|value| convert(value, kind));
+        let result = match made.and_then(|made| parameter(call, &made)) {
             // No memory; what is not there, or of another type, is FAILURE.
             None if failing => NDIS_STATUS_RESOURCES,
-            Some(made) => {
-                configuration.parameters.push(made);
-                let last = configuration.parameters.last_mut().map(|p| &raw mut *p.value);
+            Some(memory) => {
                 // SAFETY: the caller's variable; the parameter stays until the configuration closes.
-                unsafe { value.write(last.unwrap_or(std::ptr::null_mut())) };
+                unsafe { value.write(memory.at(0)) };
+                configuration.given.push(memory);
                 NDIS_STATUS_SUCCESS
             }
             None => NDIS_STATUS_FAILURE,
@@ -251,16 +274,21 @@ exports! { TABLE in "ndis.sys" {
             _ => None,
         };
         let id = configuration.adapter;
-        let result = match bytes {
+        let given = bytes.and_then(|bytes| {
+            let memory = Memory::guarded(call, bytes.len(), "network address")?;
+            // SAFETY: the memory is as long as the bytes.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.at(0), bytes.len()) };
+            Some((memory, bytes.len()))
+        });
+        let result = match given {
             None if failing => NDIS_STATUS_RESOURCES,
-            Some(bytes) => {
-                let bytes = bytes.into_boxed_slice();
+            Some((memory, bytes)) => {
                 // SAFETY: the caller's variables; the bytes stay until the configuration closes.
                 unsafe {
-                    address.write(bytes.as_ptr() as PVOID);
-                    length.write(UINT::try_from(bytes.len()).unwrap_or(0));
+                    address.write(memory.at(0));
+                    length.write(UINT::try_from(bytes).unwrap_or(0));
                 }
-                configuration.addresses.push(bytes);
+                configuration.given.push(memory);
                 NDIS_STATUS_SUCCESS
             }
             None => NDIS_STATUS_FAILURE,
@@ -344,8 +372,15 @@ exports! { TABLE in "ndis.sys" {
 
     PASSIVE_ONLY fn NdisCloseConfiguration(call, handle: NDIS_HANDLE) {
         let closed = call.objects.lock().configurations.remove(&(handle as usize));
-        if closed.is_none() {
-            call.no_configuration(handle);
+        match closed {
+            Some(configuration) => {
+                let gone = Origin::here();
+                for memory in &configuration.given {
+                    memory.poison_by(rules::CONFIGURATION_KEPT, Some(gone));
+                }
+                call.retire_given(rules::CONFIGURATION_KEPT, configuration.given);
+            }
+            None => call.no_configuration(handle),
         }
         Ok(())
     }

@@ -182,6 +182,7 @@ unsafe extern "win64" fn wmi_trace_message(_all: *const u64) -> NTSTATUS {
 pub(super) const VARIADIC: &[Export] = &[Export {
     module: "ntoskrnl.exe",
     name: "WmiTraceMessage",
+    irql: super::ANY,
     address: || WmiTraceMessage as *const () as usize,
 }];
 

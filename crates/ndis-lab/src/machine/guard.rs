@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::Origin;
 use super::pool::PoolBlock;
 use crate::rules::{self, Rule};
 
@@ -45,6 +46,8 @@ struct Slot {
     state: State,
     /// The rule by which it was closed last.
     last: Option<&'static Rule>,
+    /// Who gave it away.
+    gone: Option<Origin>,
 }
 
 impl Slot {
@@ -80,9 +83,9 @@ pub(crate) struct Guarded {
 }
 
 #[cfg(target_os = "linux")]
-mod host {
+pub(super) mod host {
     /// Reserves addresses; 0 if the host refuses.
-    pub(super) fn reserve(bytes: usize) -> usize {
+    pub(in crate::machine) fn reserve(bytes: usize) -> usize {
         // SAFETY: a new anonymous mapping, placed by the host, that touches no other memory.
         let start = unsafe {
             libc::mmap(
@@ -98,7 +101,7 @@ mod host {
     }
 
     /// Opens or closes pages of the reserved range.
-    pub(super) fn protect(first: usize, bytes: usize, open: bool) -> bool {
+    pub(in crate::machine) fn protect(first: usize, bytes: usize, open: bool) -> bool {
         let protection = if open { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_NONE };
         // SAFETY: whole pages of the lab's own reservation; nothing but slots lies there.
         unsafe { libc::mprotect(first as *mut libc::c_void, bytes, protection) == 0 }
@@ -112,11 +115,11 @@ mod host {
 }
 
 #[cfg(not(target_os = "linux"))]
-mod host {
-    pub(super) fn reserve(_: usize) -> usize {
+pub(super) mod host {
+    pub(in crate::machine) fn reserve(_: usize) -> usize {
         0
     }
-    pub(super) fn protect(_: usize, _: usize, _: bool) -> bool {
+    pub(in crate::machine) fn protect(_: usize, _: usize, _: bool) -> bool {
         false
     }
     pub(super) fn discard(_: usize, _: usize) {}
@@ -153,7 +156,7 @@ impl Guarded {
             table.free.entry(pages).or_default().push(first);
             return None;
         }
-        table.slots.insert(first, Slot { pages, what: None, state: State::Open, last: None });
+        table.slots.insert(first, Slot { pages, what: None, state: State::Open, last: None, gone: None });
         OPEN.fetch_add(1, Ordering::Relaxed);
         Some(Self { first, pages })
     }
@@ -179,7 +182,7 @@ impl Guarded {
         }
     }
 
-    fn set_state(&self, state: State) {
+    fn set_state(&self, state: State, gone: Option<Origin>) {
         let mut guard = TABLE.lock();
         let Some(slot) = guard.as_mut().and_then(|table| table.slots.get_mut(&self.first)) else { return };
         let was_open = !matches!(slot.state, State::Closed(_));
@@ -187,6 +190,8 @@ impl Guarded {
         slot.state = state;
         if let State::Closed(rule) = state {
             slot.last = Some(rule);
+            // What was given away stays so until it is given out again.
+            slot.gone = gone.or(slot.gone);
         }
         host::protect(self.first, self.bytes(), is_open);
         // Relaxed: see where they are read.
@@ -204,26 +209,26 @@ impl Guarded {
         }
     }
 
-    /// Closes the pages, contents kept: from now on a touch breaks `rule`.
-    pub(crate) fn close(&self, rule: &'static Rule) {
-        self.set_state(State::Closed(rule));
+    /// Closes the pages, contents kept: from now on a touch breaks `rule`. `gone`: who gave them away.
+    pub(crate) fn close(&self, rule: &'static Rule, gone: Option<Origin>) {
+        self.set_state(State::Closed(rule), gone);
     }
 
     /// Opens them again.
     pub(crate) fn open(&self) {
-        self.set_state(State::Open);
+        self.set_state(State::Open, None);
     }
 
     /// Closes the pages for good; their contents are lost.
-    pub(crate) fn retire(&self, rule: &'static Rule) {
-        self.close(rule);
+    pub(crate) fn retire(&self, rule: &'static Rule, gone: Option<Origin>) {
+        self.close(rule, gone);
         host::discard(self.first, self.bytes());
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        self.retire(rules::POOL_USE_AFTER_FREE);
+        self.retire(rules::POOL_USE_AFTER_FREE, None);
         if let Some(table) = TABLE.lock().as_mut() {
             table.slots.remove(&self.first);
             table.free.entry(self.pages).or_default().push(self.first);
@@ -231,8 +236,12 @@ impl Drop for Guarded {
     }
 }
 
-/// What a touch of `address` breaks, and what lies there; `None` if it is none of ours.
-pub(crate) fn explain(address: usize) -> Option<(&'static Rule, String)> {
+/// What a touch of `address` breaks, what lies there, and who gave it away; `None` if it is none of ours.
+pub(crate) fn explain(address: usize) -> Option<(&'static Rule, String, Option<Origin>)> {
+    super::grave::explain(address).or_else(|| explain_slot(address))
+}
+
+fn explain_slot(address: usize) -> Option<(&'static Rule, String, Option<Origin>)> {
     let guard = TABLE.lock();
     let table = guard.as_ref()?;
     let (first, slot) = table.slots.range(..=address).next_back()?;
@@ -248,22 +257,31 @@ pub(crate) fn explain(address: usize) -> Option<(&'static Rule, String)> {
     // An open slot in whose pages someone trapped was closed then, and was opened by another thread since.
     let reopened = slot.last.filter(|_| within && matches!(slot.state, State::Open));
     match slot.state {
-        State::Closed(rule) => Some((rule, format!("byte {offset} was touched of {name}"))),
+        State::Closed(rule) => Some((rule, format!("byte {offset} was touched of {name}"), slot.gone)),
         State::Open if reopened.is_some() => {
-            Some((reopened?, format!("byte {offset} was touched of {name}")))
+            Some((reopened?, format!("byte {offset} was touched of {name}"), slot.gone))
         }
         State::PagedOut if within => {
-            Some((rules::IRQL_PAGED_ACCESS, format!("byte {offset} was touched of {name}")))
+            Some((rules::IRQL_PAGED_ACCESS, format!("byte {offset} was touched of {name}"), None))
         }
         State::Open | State::PagedOut => {
-            Some((rules::POOL_OVERRUN, format!("byte {offset} was touched, which lies behind {name}")))
+            Some((rules::POOL_OVERRUN, format!("byte {offset} was touched, which lies behind {name}"), None))
         }
     }
+}
+
+/// As the past of what a report is about.
+pub(crate) fn given_away(gone: Option<Origin>) -> Vec<(&'static str, Origin)> {
+    gone.map(|origin| ("given away", origin)).into_iter().collect()
 }
 
 /// The host reports a touch of `address`, on a thread at `irql`; `lab` says that the lab made it for the
 /// driver. Whether the touch may simply be repeated. Called in the signal handler.
 pub(crate) fn repair(address: usize, irql: u8, lab: bool) -> bool {
+    if lab && super::grave::repair(address) {
+        note_touch(address);
+        return true;
+    }
     let mut guard = TABLE.lock();
     let Some(table) = guard.as_mut() else { return false };
     let Some((first, slot)) = table.slots.range_mut(..=address).next_back() else { return false };
@@ -278,12 +296,7 @@ pub(crate) fn repair(address: usize, irql: u8, lab: bool) -> bool {
         // The lab cannot be left in the middle of a function: it goes on with what is there.
         State::Closed(_) if lab => {
             let opened = host::protect(*first, slot.pages * PAGE, true);
-            let mut touched = TOUCHED.lock();
-            if touched.len() < touched.capacity() {
-                touched.push(address);
-            }
-            // Relaxed: the lock orders the list.
-            TOUCHES.fetch_add(1, Ordering::Relaxed);
+            note_touch(address);
             opened
         }
         _ => false,
@@ -306,6 +319,16 @@ pub(crate) fn readable(address: usize) -> bool {
     address >= PAGE
 }
 
+/// Remembers a touch that the lab made for the driver. Called in the signal handler.
+fn note_touch(address: usize) {
+    let mut touched = TOUCHED.lock();
+    if touched.len() < touched.capacity() {
+        touched.push(address);
+    }
+    // Relaxed: the lock orders the list.
+    TOUCHES.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Makes room for touches, so that the signal handler need not allocate.
 pub(crate) fn prepare() {
     TOUCHED.lock().reserve(64);
@@ -322,8 +345,8 @@ pub(crate) fn report_touches(machine: &super::Machine) {
     TOUCHES.store(0, Ordering::Relaxed);
     drop(touched);
     for address in addresses {
-        if let Some((rule, text)) = explain(address) {
-            machine.violate(rule, text);
+        if let Some((rule, text, gone)) = explain(address) {
+            machine.violate_past(None, rule, text, &given_away(gone));
         }
     }
 }

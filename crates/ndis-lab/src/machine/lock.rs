@@ -129,7 +129,9 @@ impl Machine {
             self.spin(&mut rounds)?;
         }
         let old_irql = raise.then_some(old);
-        thread::with(|thread| thread.held.borrow_mut().push(Held { address, kind, old_irql }));
+        thread::with(|thread| {
+            thread.held.borrow_mut().push(Held { address, kind, old_irql, origin: Origin::of_lock() });
+        });
         Ok(old)
     }
 
@@ -142,7 +144,7 @@ impl Machine {
         // Acquire: what the last holder wrote is ours to read.
         let taken = word(address).compare_exchange(0, mark(), Ordering::Acquire, Ordering::Relaxed).is_ok();
         if taken {
-            let held = Held { address, kind, old_irql: None };
+            let held = Held { address, kind, old_irql: None, origin: Origin::of_lock() };
             thread::with(|thread| thread.held.borrow_mut().push(held));
         }
         taken
@@ -252,7 +254,9 @@ impl Machine {
             self.spin(&mut rounds)?;
         }
         let old_irql = raise.then_some(old);
-        thread::with(|thread| thread.held.borrow_mut().push(Held { address, kind, old_irql }));
+        thread::with(|thread| {
+            thread.held.borrow_mut().push(Held { address, kind, old_irql, origin: Origin::of_lock() });
+        });
         Ok(old)
     }
 
@@ -367,7 +371,7 @@ impl Machine {
             drop(locks);
             self.spin(&mut rounds)?;
         }
-        let held = Held { address: handle, kind, old_irql: Some(old) };
+        let held = Held { address: handle, kind, old_irql: Some(old), origin: Origin::of_lock() };
         thread::with(|thread| thread.held.borrow_mut().push(held));
         Ok(old)
     }

@@ -15,12 +15,14 @@ use crate::adapter::AdapterCore;
 use crate::error::{BugCheck, LabError};
 use crate::fault::{FaultHook, FaultPoint};
 use crate::packet::Packets;
-use crate::rules::{self, Rule, Violation};
+use crate::rules::{self, Past, Rule, Violation};
+use crate::symbols::CallStack;
 
 pub(crate) mod dispatcher;
 pub(crate) mod dpc;
 #[cfg(target_os = "linux")]
 mod emulate;
+pub(crate) mod grave;
 pub(crate) mod guard;
 pub(crate) mod io;
 pub(crate) mod ktimer;
@@ -66,6 +68,13 @@ pub(crate) const HIGH: u8 = ndis_sys::HIGH_LEVEL;
 
 /// A violation list longer than this is a loop; the rest is counted only.
 const MAX_VIOLATIONS: usize = 4096;
+/// Violations beyond this are recorded without the driver's call stack.
+const MAX_STACKS: usize = 256;
+/// Allocations and hand-overs whose call stack is kept. Walking a stack takes microseconds: a driver that
+/// runs for long would be slowed down by half for what a report seldom needs by then.
+const KEPT_STACKS: u32 = 40_000;
+/// Lock acquisitions whose call stack is kept.
+const KEPT_LOCK_STACKS: u32 = 4_000;
 
 /// Hashes addresses and handles: one multiplication is enough, nobody attacks these tables.
 #[derive(Default)]
@@ -122,20 +131,54 @@ pub struct Origin {
     pub driver: u32,
     /// The adapter that the handler was called for, if any.
     pub adapter: Option<crate::adapter::AdapterId>,
+    /// The driver's call stack; `None` where it was not kept: a machine keeps those of its first tens of
+    /// thousands of calls.
+    pub stack: Option<&'static CallStack>,
 }
 
 impl Origin {
-    /// What the calling thread does.
+    /// What the calling thread does, for the record of an object. With the driver's call stack, unless its
+    /// machine has kept so many already.
     pub(crate) fn here() -> Self {
-        thread::with(|thread| {
+        Self::within(|machine| &machine.stacks_left)
+    }
+
+    /// As [`Origin::here`], for the acquisition of a lock.
+    pub(crate) fn of_lock() -> Self {
+        Self::within(|machine| &machine.lock_stacks_left)
+    }
+
+    fn within(left: impl FnOnce(&Machine) -> &AtomicU32) -> Self {
+        let (mut origin, machine) = thread::with(|thread| {
             let context = thread.context();
-            Self {
+            let origin = Self {
                 function: thread.function().unwrap_or_default(),
                 handler: context.handler.unwrap_or_default(),
                 driver: context.driver,
                 adapter: context.adapter,
-            }
-        })
+                stack: None,
+            };
+            (origin, thread.machine())
+        });
+        // SAFETY: `Machine::enter` set this pointer from a reference that lives until the entry ends, and
+        // this code runs within the entry.
+        let left = machine.as_ref().map(|machine| left(unsafe { machine.as_ref() }));
+        // Relaxed: a limit without data behind it.
+        let kept = left.is_some_and(|left| {
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        });
+        if kept {
+            origin.stack = stack::intern(&stack::capture(false));
+        }
+        origin
+    }
+
+    /// One line: who, and from where in the driver's source.
+    pub fn line(&self) -> String {
+        match self.stack.and_then(CallStack::place) {
+            Some(place) => format!("{self}, from {place}"),
+            None => self.to_string(),
+        }
     }
 }
 
@@ -216,6 +259,10 @@ pub(crate) struct Machine {
     /// Registrations by which something calls the driver back, or may: by handle or address.
     pub(crate) callbacks: Mutex<AddressMap<(&'static str, Origin)>>,
     pub(crate) schedule: Option<schedule::Schedule>,
+    /// How many more call stacks are kept: see [`Origin::here`].
+    stacks_left: AtomicU32,
+    /// As above, of acquisitions of locks.
+    lock_stacks_left: AtomicU32,
     /// Signalled when the machine stops or any pending operation completes.
     pub(crate) progress: Mutex<()>,
     pub(crate) progressed: Condvar,
@@ -265,6 +312,8 @@ impl Machine {
             boot_time: boot_time(options.seed.is_some()),
             callbacks: Mutex::default(),
             schedule: options.seed.map(schedule::Schedule::new),
+            stacks_left: AtomicU32::new(KEPT_STACKS),
+            lock_stacks_left: AtomicU32::new(KEPT_LOCK_STACKS),
             progress: Mutex::new(()),
             progressed: Condvar::new(),
             debug_output: Mutex::default(),
@@ -295,34 +344,40 @@ impl Machine {
 
     /// Records a broken rule, with what the calling thread was doing.
     pub(crate) fn violate(&self, rule: &'static Rule, detail: impl Into<String>) {
-        let (function, handler, irql, adapter) = thread::with(|thread| {
-            let context = thread.context();
-            (thread.function(), context.handler, thread.irql(), context.adapter)
-        });
-        self.record(rule, function, handler, irql, adapter, detail.into());
+        self.violate_past(None, rule, detail, &[]);
     }
 
     /// Records a broken rule of one adapter, whatever the thread was called for.
     pub(crate) fn violate_for(&self, adapter: &AdapterCore, rule: &'static Rule, detail: impl Into<String>) {
-        let (function, handler, irql) =
-            thread::with(|thread| (thread.function(), thread.context().handler, thread.irql()));
-        self.record(rule, function, handler, irql, Some(adapter.id), detail.into());
+        self.violate_past(Some(adapter), rule, detail, &[]);
     }
 
-    fn record(
+    /// Records a broken rule, of `adapter` or of the one that the thread was called for, with what happened
+    /// to the object before: (what, who did it).
+    pub(crate) fn violate_past(
         &self,
+        adapter: Option<&AdapterCore>,
         rule: &'static Rule,
-        function: Option<&'static str>,
-        handler: Option<&'static str>,
-        irql: u8,
-        adapter: Option<crate::adapter::AdapterId>,
-        detail: String,
+        detail: impl Into<String>,
+        past: &[(&'static str, Origin)],
     ) {
+        let (function, handler, irql, about) = thread::with(|thread| {
+            let context = thread.context();
+            (thread.function(), context.handler, thread.irql(), context.adapter)
+        });
+        let adapter = adapter.map(|adapter| adapter.id).or(about);
         let state =
             adapter.and_then(|id| self.adapters.read().values().find(|a| a.id == id).map(|a| a.state()));
-        let violation = Violation { rule, function, handler, irql, adapter, state, detail };
+        let past = past.iter().map(|(what, origin)| Past { what, origin: *origin }).collect();
         // Relaxed: a count that is read after the threads were joined or for display only.
-        self.violations_total.fetch_add(1, Ordering::Relaxed);
+        let before = self.violations_total.fetch_add(1, Ordering::Relaxed);
+        let stack = if before < MAX_STACKS as u64 {
+            stack::capture(function.is_none())
+        } else {
+            CallStack::default()
+        };
+        let detail = detail.into();
+        let violation = Violation { rule, function, handler, irql, adapter, state, detail, stack, past };
         let mut violations = self.violations.lock();
         if violations.len() < MAX_VIOLATIONS {
             violations.push(violation);

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::grave;
 use super::guard::{Guarded, What};
 use super::{DISPATCH, Machine, Origin, Stopped, thread};
-use crate::bytes::first_other;
+use crate::bytes::{fill_words, first_other, first_other_word};
 use crate::rules;
 
 const PAGE: usize = 4096;
@@ -24,8 +25,6 @@ const BACK: usize = 32;
 const CANARY: u8 = 0xc5;
 /// Fresh memory that the caller did not ask to be zeroed.
 const FRESH: u8 = 0xba;
-/// Freed memory.
-const FREED: u8 = 0xdd;
 /// Freed bytes that are kept from reuse.
 const QUARANTINE: usize = 4 << 20;
 /// A request beyond this is refused, as a machine with finite memory would.
@@ -79,6 +78,10 @@ enum Raw {
 struct Block {
     info: PoolBlock,
     raw: Raw,
+    /// Who freed it.
+    freed: Option<Origin>,
+    /// The pointer that it is filled with since.
+    grave: usize,
 }
 
 // SAFETY: a block is memory that the table alone owns; addresses are not tied to a thread.
@@ -112,6 +115,12 @@ impl Block {
         unsafe { std::ptr::write_bytes(self.info.address as *mut u8, value, self.info.size) };
     }
 
+    /// What happened to it, for reports.
+    fn past(&self) -> Vec<(&'static str, Origin)> {
+        let freed = self.freed.map(|origin| ("freed", origin));
+        [("allocated", self.info.origin)].into_iter().chain(freed).collect()
+    }
+
     /// The first byte that changed since the block was freed.
     fn touched(&self) -> Option<usize> {
         if matches!(self.raw, Raw::Pages(_)) {
@@ -120,7 +129,7 @@ impl Block {
         }
         // SAFETY: the block is in quarantine: its allocation is still ours.
         let bytes = unsafe { std::slice::from_raw_parts(self.info.address as *const u8, self.info.size) };
-        first_other(bytes, FREED)
+        first_other_word(bytes, self.grave)
     }
 }
 
@@ -136,8 +145,8 @@ impl Drop for Block {
 /// Sees a block's last bytes before it is poisoned.
 pub(crate) type FreeHook = dyn Fn(&PoolBlock, &[u8]) + Send + Sync;
 
-/// A block and the offset of a byte that should not have been written.
-type Damage = (PoolBlock, isize);
+/// A block, the offset of a byte that should not have been written, and what happened to the block.
+type Damage = (PoolBlock, isize, Vec<(&'static str, Origin)>);
 
 #[derive(Default)]
 struct Blocks {
@@ -173,14 +182,22 @@ impl Pool {
         blocks.quarantine.iter().map(|b| &b.info).find(|info| holds(info)).map(|info| (info.clone(), false))
     }
 
+    /// What happened to the freed block that starts at `address`.
+    fn past(&self, address: usize) -> Vec<(&'static str, Origin)> {
+        let blocks = self.blocks.lock();
+        let freed = blocks.quarantine.iter().rev().find(|block| block.info.address == address);
+        freed.map(Block::past).unwrap_or_default()
+    }
+
     /// Blocks whose canaries are damaged, or that were written after they were freed.
     fn damaged(&self) -> (Vec<Damage>, Vec<Damage>) {
         let blocks = self.blocks.lock();
-        let overrun = blocks.live.values().filter_map(|b| Some((b.info.clone(), b.damage()?))).collect();
+        let overrun =
+            blocks.live.values().filter_map(|b| Some((b.info.clone(), b.damage()?, b.past()))).collect();
         let used = blocks
             .quarantine
             .iter()
-            .filter_map(|b| Some((b.info.clone(), b.touched()?.cast_signed())))
+            .filter_map(|b| Some((b.info.clone(), b.touched()?.cast_signed(), b.past())))
             .collect();
         (overrun, used)
     }
@@ -238,7 +255,7 @@ impl Machine {
             (Raw::Heap(raw, layout), raw.as_ptr() as usize + start)
         };
         let info = PoolBlock { address, size, tag, kind, origin };
-        let block = Block { info, raw };
+        let block = Block { info, raw, freed: None, grave: 0 };
         for (fence, len) in block.fences() {
             // SAFETY: fences lie within the allocation that was just made.
             unsafe { std::ptr::write_bytes(fence as *mut u8, CANARY, len) };
@@ -254,7 +271,7 @@ impl Machine {
     /// Frees pool memory. `tag`: what the caller names, or `None` where the function takes none.
     pub(crate) fn free(&self, address: usize, tag: Option<u32>) -> Result<(), Stopped> {
         let mut blocks = self.pool.blocks.lock();
-        let Some(block) = blocks.live.remove(&address) else {
+        let Some(mut block) = blocks.live.remove(&address) else {
             drop(blocks);
             return Err(self.bad_free(address, tag));
         };
@@ -263,14 +280,14 @@ impl Machine {
             self.violate(rules::IRQL_PAGED, format!("free of {}", block.info));
         }
         if let Some(tag) = tag.filter(|tag| *tag != block.info.tag) {
-            self.violate(
-                rules::POOL_WRONG_TAG,
-                format!("freed with tag '{}': {}", tag_text(tag), block.info),
-            );
+            let text = format!("freed with tag '{}': {}", tag_text(tag), block.info);
+            self.violate_past(None, rules::POOL_WRONG_TAG, text, &block.past());
         }
         if let Some(offset) = block.damage() {
-            self.violate(rules::POOL_OVERRUN, format!("byte {offset} was written of {}", block.info));
+            let text = format!("byte {offset} was written of {}", block.info);
+            self.violate_past(None, rules::POOL_OVERRUN, text, &block.past());
         }
+        block.freed = Some(Origin::here());
         let range = address..address + block.info.size;
         if let Some(dpc) = self.dpcs.within(range.clone()) {
             self.violate(rules::POOL_IN_USE, format!("KDPC {dpc:#x} is queued in {}", block.info));
@@ -306,8 +323,13 @@ impl Machine {
             hook(&block.info, unsafe { std::slice::from_raw_parts(address as *const u8, block.info.size) });
         }
         match &block.raw {
-            Raw::Heap(..) => block.fill(FREED),
-            Raw::Pages(pages) => pages.retire(rules::POOL_USE_AFTER_FREE),
+            Raw::Heap(..) => {
+                let rule = rules::POOL_USE_AFTER_FREE;
+                block.grave = grave::bury(rule, "pool block", address, block.freed);
+                // SAFETY: the block was taken out of the table, so its bytes are ours alone.
+                unsafe { fill_words(address as *mut u8, block.info.size, block.grave) };
+            }
+            Raw::Pages(pages) => pages.retire(rules::POOL_USE_AFTER_FREE, block.freed),
         }
         let mut evicted = Vec::new();
         let mut blocks = self.pool.blocks.lock();
@@ -321,10 +343,8 @@ impl Machine {
         drop(blocks);
         for block in evicted {
             if let Some(offset) = block.touched() {
-                self.violate(
-                    rules::POOL_USE_AFTER_FREE,
-                    format!("byte {offset} was written of {}", block.info),
-                );
+                let text = format!("byte {offset} was written of {}", block.info);
+                self.violate_past(None, rules::POOL_USE_AFTER_FREE, text, &block.past());
             }
         }
         Ok(())
@@ -334,7 +354,8 @@ impl Machine {
         let tag = u64::from(tag.unwrap_or(0));
         match self.pool.find(address) {
             Some((block, false)) if block.address == address => {
-                self.violate(rules::POOL_DOUBLE_FREE, format!("freed before: {block}"));
+                let past = self.pool.past(address);
+                self.violate_past(None, rules::POOL_DOUBLE_FREE, format!("freed before: {block}"), &past);
                 self.stop(BAD_POOL_CALLER, [7, 0, tag, address as u64], "pool block freed twice")
             }
             found => {
@@ -352,11 +373,10 @@ impl Machine {
     pub(crate) fn sweep_pool(&self) -> usize {
         let (overrun, used) = self.pool.damaged();
         let count = overrun.len() + used.len();
-        for (block, offset) in overrun {
-            self.violate(rules::POOL_OVERRUN, format!("byte {offset} was written of {block}"));
-        }
-        for (block, offset) in used {
-            self.violate(rules::POOL_USE_AFTER_FREE, format!("byte {offset} was written of {block}"));
+        for (rule, damages) in [(rules::POOL_OVERRUN, overrun), (rules::POOL_USE_AFTER_FREE, used)] {
+            for (block, offset, past) in damages {
+                self.violate_past(None, rule, format!("byte {offset} was written of {block}"), &past);
+            }
         }
         count
     }

@@ -5,9 +5,10 @@
 //! nothing about. From there the image's exception directory leads on
 //! (`x64 exception handling` of the MSVC documentation), up to the entry into the driver.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::thread;
 use crate::loader::Image;
@@ -40,6 +41,21 @@ impl Drop for Known {
     fn drop(&mut self) {
         LOADED.write().retain(|(_, module)| !Arc::ptr_eq(module, &self.0));
     }
+}
+
+/// Stacks that are kept for good, by what tells them apart: there are as many as a driver has ways to the
+/// lab.
+static INTERNED: Mutex<BTreeMap<u64, &'static CallStack>> = Mutex::new(BTreeMap::new());
+
+/// Keeps a stack, once for all that are equal; `None` for an empty one.
+pub(crate) fn intern(stack: &CallStack) -> Option<&'static CallStack> {
+    if stack.frames().is_empty() {
+        return None;
+    }
+    // Images of the same name are told apart by their module: an image that was built anew has other lines.
+    let key = stack.identity();
+    let mut interned = INTERNED.lock();
+    Some(interned.entry(key).or_insert_with(|| Box::leak(Box::new(stack.clone()))))
 }
 
 /// The image that holds an address.

@@ -86,6 +86,8 @@ pub(crate) struct Held {
     pub(crate) kind: &'static str,
     /// The IRQL before the acquisition, or `None` if that did not raise it.
     pub(crate) old_irql: Option<u8>,
+    /// Who acquired it.
+    pub(crate) origin: super::Origin,
 }
 
 /// The state of one host thread.
@@ -433,9 +435,11 @@ impl Machine {
             (thread.irql(), locks, thread.debts())
         });
         for lock in locks {
-            self.violate(
+            self.violate_past(
+                None,
                 rules::LOCK_HELD_ON_RETURN,
                 format!("{} {:#x} is still held", lock.kind, lock.address),
+                &[("acquired", lock.origin)],
             );
             self.locks.force_release(lock.address, lock.kind);
         }

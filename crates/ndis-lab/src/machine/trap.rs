@@ -181,8 +181,9 @@ extern "sysv64" fn landed(signal: c_int, address: usize, at: usize) -> ! {
         let place = machine.place(at);
         let memory = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
         let code = match super::guard::explain(address).filter(|_| memory) {
-            Some((rule, text)) => {
-                machine.violate(rule, format!("{text}; by {place}"));
+            Some((rule, text, gone)) => {
+                let past = super::guard::given_away(gone);
+                machine.violate_past(None, rule, format!("{text}; by {place}"), &past);
                 special_code(rule)
             }
             None => code,

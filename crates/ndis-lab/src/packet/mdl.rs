@@ -128,6 +128,7 @@ impl Machine {
 
     pub(crate) fn free_mdl(&self, mdl: *mut MDL, by: &'static str) {
         let mut tables = self.packets.0.lock();
+        let indicated = super::Packets::indicated_with(&tables.lists, mdl as usize);
         let Some(record) = tables.mdls.remove(&(mdl as usize)) else {
             drop(tables);
             self.violate(rules::NBL_DOUBLE_FREE, format!("MDL {mdl:p} was not allocated, or freed before"));
@@ -136,6 +137,12 @@ impl Machine {
         let wrong = (record.by != by).then_some(record.by);
         let retired = retire(&mut tables, record.memory, "MDL");
         drop(tables);
+        if let Some((list, gone)) = indicated {
+            let text = format!(
+                "MDL {mdl:p} is freed, and NET_BUFFER_LIST {list:#x}, whose frame it describes, is with NDIS"
+            );
+            self.violate_past(None, rules::NBL_IN_USE, text, &[("indicated", gone)]);
+        }
         if let Some(made) = wrong {
             self.violate(rules::NBL_DOUBLE_FREE, format!("MDL {mdl:p} comes from {made}"));
         }

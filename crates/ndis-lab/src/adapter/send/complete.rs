@@ -11,7 +11,7 @@ use super::super::{AdapterCore, AdapterId};
 use super::build::{Built, Snapshot};
 use super::{OOB_SLOTS, Record, SendOutcome};
 use crate::bytes::first_difference;
-use crate::machine::{DISPATCH, Machine, thread};
+use crate::machine::{DISPATCH, Machine, Origin, guard, thread};
 use crate::rules;
 
 /// How many completed lists are kept, so that a second completion is recognised.
@@ -34,18 +34,19 @@ fn is_send_status(status: i32) -> bool {
 }
 
 /// Keeps a completed list for a while, poisoned.
-fn retire_send(machine: &Machine, adapter: &AdapterCore, built: Built) {
+fn retire_send(machine: &Machine, adapter: &AdapterCore, built: Built, by: Origin) {
     let mut mdls = adapter.sends.mdls.lock();
     for (mdl, _) in built.frames.iter().flat_map(|frame| &frame.mdls) {
         mdls.remove(&mdl.address());
     }
     drop(mdls);
     // From here on the driver has no business with it.
-    built.list.poison(rules::SEND_TOUCHED);
-    for frame in &built.frames {
-        frame.buffer.poison(rules::SEND_TOUCHED);
-        frame.data.poison(rules::SEND_TOUCHED);
-        frame.mdls.iter().for_each(|(mdl, _)| mdl.poison(rules::SEND_TOUCHED));
+    let frames = built
+        .frames
+        .iter()
+        .flat_map(|frame| frame.mdls.iter().map(|(mdl, _)| mdl).chain([&frame.buffer, &frame.data]));
+    for memory in frames.chain([&built.list]) {
+        memory.poison_by(rules::SEND_TOUCHED, Some(by));
     }
     let mut kept = adapter.sends.kept.lock();
     kept.push_back(built);
@@ -57,14 +58,15 @@ fn retire_send(machine: &Machine, adapter: &AdapterCore, built: Built) {
 /// Looks whether completed lists were written.
 fn check_retired(machine: &Machine, adapter: &AdapterCore, old: impl IntoIterator<Item = Built>) {
     for built in old {
-        let frames = built.frames.iter().flat_map(|frame| {
-            let mdls = frame.mdls.iter().map(|(mdl, _)| ("MDL", mdl));
-            mdls.chain([("NET_BUFFER", &frame.buffer), ("data", &frame.data)])
-        });
-        let touched = frames.chain([("NET_BUFFER_LIST", &built.list)]).find(|(_, memory)| !memory.intact());
-        if let Some((what, memory)) = touched {
-            let text = format!("the {what} at {:#x} was written after its completion", memory.address());
-            machine.violate_for(adapter, rules::SEND_TOUCHED, text);
+        let frames = built
+            .frames
+            .iter()
+            .flat_map(|frame| frame.mdls.iter().map(|(mdl, _)| mdl).chain([&frame.buffer, &frame.data]));
+        let mut all = frames.chain([&built.list]);
+        if let Some((memory, at)) = all.find_map(|memory| Some((memory, memory.touched()?))) {
+            let (what, address) = (memory.what(), memory.address());
+            let text = format!("byte {at} of the {what} at {address:#x} was written after its completion");
+            machine.violate_past(Some(adapter), rules::SEND_TOUCHED, text, &memory.past("completed"));
         }
     }
 }
@@ -105,6 +107,7 @@ impl Machine {
         if chain.is_null() {
             self.violate_for(adapter, rules::SEND_UNKNOWN, "the chain is empty");
         }
+        let by = Origin::here();
         let mut list = chain;
         while !list.is_null() {
             let record = adapter.sends.records.lock().remove(&(list as usize));
@@ -121,20 +124,24 @@ impl Machine {
             if let Some(outcome) = record.batch.outcomes.lock().get_mut(record.index) {
                 *outcome = Some(SendOutcome { status, oob });
             }
-            retire_send(self, adapter, record.built);
+            retire_send(self, adapter, record.built, by);
             list = next;
         }
         self.notify();
     }
 
     fn unknown_send(&self, adapter: &AdapterCore, list: usize) {
-        let twice = adapter.sends.kept.lock().iter().any(|built| built.list.address() == list);
-        if twice {
-            self.violate_for(
-                adapter,
-                rules::SEND_COMPLETED_TWICE,
-                format!("NET_BUFFER_LIST {list:#x} was completed before"),
-            );
+        let kept = adapter.sends.kept.lock();
+        let past =
+            kept.iter().find(|built| built.list.address() == list).map(|built| built.list.past("completed"));
+        drop(kept);
+        if let Some(past) = past {
+            let text = format!("NET_BUFFER_LIST {list:#x} was completed before");
+            self.violate_past(Some(adapter), rules::SEND_COMPLETED_TWICE, text, &past);
+            return;
+        }
+        if let Some((rule, text, gone)) = guard::explain(list) {
+            self.violate_past(Some(adapter), rule, text, &guard::given_away(gone));
             return;
         }
         let others: Vec<AdapterId> = {

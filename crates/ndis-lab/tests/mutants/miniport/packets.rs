@@ -570,7 +570,9 @@ unsafe fn indicate(delivery: &Delivery, at_dispatch: bool) {
     }
     let indicated = if is(M::ListOfNoPool) { &raw mut stranger } else { list };
     NdisMIndicateReceiveNetBufferLists(handle, indicated, 0, count, flags);
-    (*list).FirstNetBuffer = stranger.FirstNetBuffer;
+    if is(M::NoBuffer) {
+        (*list).FirstNetBuffer = stranger.FirstNetBuffer;
+    }
     if is(M::IndicatedUnderLock) {
         NdisReleaseSpinLock((*to).lock.get());
     }
