@@ -337,7 +337,7 @@ impl Machine {
                 None => (rules::NBL_UNKNOWN, format!("NET_BUFFER_LIST {address:#x} comes from no pool")),
             };
             let found =
-                guard::explain(address).map(|(rule, text, gone)| (rule, text, guard::given_away(gone)));
+                guard::explain_gone(address).map(|(rule, text, gone)| (rule, text, guard::given_away(gone)));
             let (rule, text, past) =
                 found.filter(|_| past.is_none()).unwrap_or((rule, text, past.unwrap_or_default()));
             self.violate_past(None, rule, text, &past);

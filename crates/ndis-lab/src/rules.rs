@@ -46,7 +46,7 @@ rules! {
     PAGED_CODE = "paged-code", "Code that runs at DISPATCH_LEVEL does not lie in a pageable section, and a section is unlocked as often as it was locked.", "making-drivers-pageable";
     INIT_CODE = "init-code", "Code and data of discardable sections are not used after DriverEntry.", "allocating-system-space-memory";
     IRQL_CHANGED = "irql-changed", "A handler returns at the IRQL at which it was called.", "managing-hardware-priorities";
-    IRQL_LOWERED = "irql-lowered", "KeRaiseIrql does not lower the IRQL, nor KeLowerIrql raise it.", "nf-wdm-kelowerirql";
+    IRQL_LOWERED = "irql-lowered", "KeRaiseIrql does not lower the IRQL, nor KeLowerIrql raise it, nor lower it below that of the caller.", "nf-wdm-kelowerirql";
     IRQL_WAIT = "irql-wait", "A thread does not wait at DISPATCH_LEVEL.", "nf-wdm-kewaitforsingleobject";
     IRQL_FLAG = "irql-flag", "A DISPATCH_LEVEL flag is set only when the caller runs at DISPATCH_LEVEL.", "dispatch-irql-tracking";
 
@@ -102,7 +102,6 @@ rules! {
     RESTART_TIMEOUT = "restart-timeout", "A restart completes.", "nc-ndis-miniport_restart";
     RESET_TIMEOUT = "reset-timeout", "A reset completes.", "nc-ndis-miniport_reset";
     RESET_PENDING = "reset-pending", "OIDs and sends that were pending complete before the reset does.", "hardware-reset";
-    HANG_HANDLER = "hang-handler", "A driver that asks to be reset has a reset handler.", "nc-ndis-miniport_check_for_hang";
     HALT_WAITS = "halt-waits", "No DPC, timer or work item of an adapter runs or waits after MiniportHaltEx returned.", "nc-ndis-miniport_halt";
     LEAK_INITIALIZE = "leak-initialize", "A failed MiniportInitializeEx leaves nothing behind.", "nc-ndis-miniport_initialize";
     LEAK_HALT = "leak-halt", "MiniportHaltEx frees what belongs to the adapter.", "nc-ndis-miniport_halt";
@@ -113,7 +112,7 @@ rules! {
     OID_NOT_PENDING = "oid-not-pending", "A request is completed by call only if its handler returned or will return NDIS_STATUS_PENDING.", "nc-ndis-miniport_oid_request";
     OID_WRONG_COMPLETION = "oid-wrong-completion", "Regular requests end with NdisMOidRequestComplete, direct ones with NdisMDirectOidRequestComplete.", "nf-ndis-ndismdirectoidrequestcomplete";
     OID_UNKNOWN = "oid-unknown", "Only a request that the adapter was given is completed, with the handle of that adapter.", "nf-ndis-ndismoidrequestcomplete";
-    OID_STATUS = "oid-status", "A request is not completed with NDIS_STATUS_PENDING.", "nf-ndis-ndismoidrequestcomplete";
+    OID_STATUS = "oid-status", "A request ends with a status of NDIS that is final.", "nc-ndis-miniport_oid_request";
     OID_TIMEOUT = "oid-timeout", "A pending request is completed, at the latest when it is cancelled.", "nc-ndis-miniport_cancel_oid_request";
     OID_BYTES = "oid-bytes", "BytesWritten and BytesRead do not exceed the buffer, and a short buffer is told by BytesNeeded.", "nc-ndis-miniport_oid_request";
     OID_OVERRUN = "oid-overrun", "Nothing is written outside of the information buffer, nor behind BytesWritten.", "nc-ndis-miniport_oid_request";
@@ -125,7 +124,7 @@ rules! {
     // Sends
     SEND_COMPLETED_TWICE = "send-completed-twice", "A NET_BUFFER_LIST is completed once.", "nf-ndis-ndismsendnetbufferlistscomplete";
     SEND_UNKNOWN = "send-unknown", "Only NET_BUFFER_LISTs that were given to this adapter are completed to it.", "nf-ndis-ndismsendnetbufferlistscomplete";
-    SEND_STATUS = "send-status", "A send completes with a status that its page names.", "nf-ndis-ndismsendnetbufferlistscomplete";
+    SEND_STATUS = "send-status", "A send completes with a status that its page names, and that is true.", "nf-ndis-ndismsendnetbufferlistscomplete";
     SEND_NOT_PAUSED = "send-not-paused", "Sends to a paused or pausing adapter complete with NDIS_STATUS_PAUSED.", "nc-ndis-miniport_pause";
     SEND_CHAIN_CHANGED = "send-chain-changed", "Net buffers, MDLs, offsets and lengths are as they were given when a send completes.", "nc-ndis-miniport_send_net_buffer_lists";
     SEND_OOB_CHANGED = "send-oob-changed", "Out-of-band data is as it was given when a send completes.", "nc-ndis-miniport_send_net_buffer_lists";
@@ -148,6 +147,7 @@ rules! {
     RECEIVE_STATUS = "receive-status", "Status of a received NET_BUFFER_LIST is NDIS_STATUS_SUCCESS.", "nf-ndis-ndismindicatereceivenetbufferlists";
     RECEIVE_FLAGS = "receive-flags", "Receive flags and NblFlags hold only bits that a miniport may set, and what they say is true.", "nf-ndis-ndismindicatereceivenetbufferlists";
     RECEIVE_LENGTH = "receive-length", "A received frame holds a MAC header and is no longer than the adapter's maximum.", "indicating-received-ethernet-frames";
+    RECEIVE_OOB = "receive-oob", "Out-of-band words of a receive have no reserved bits, and say nothing that contradicts itself.", "ns-nblchecksum-ndis_tcp_ip_checksum_net_buffer_list_info";
     RECEIVE_CHAIN_CHANGED = "receive-chain-changed", "Receives that NDIS owns are left alone by the driver.", "nf-ndis-ndismindicatereceivenetbufferlists";
 
     // Indications and others

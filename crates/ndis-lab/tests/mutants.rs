@@ -141,6 +141,22 @@ fn every_mutant_is_caught_by_its_case_and_named_by_its_rule() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), ALL.len(), wrong.join("\n"));
 }
 
+/// For who writes a mutant: which cases of the whole suite fail for those that `LAB_JUDGE` names (by a part of
+/// their name, `,` between them), and which rules name them.
+#[test]
+#[ignore = "for who writes a mutant"]
+fn who_catches() {
+    let wanted = std::env::var("LAB_JUDGE").unwrap_or_default();
+    let wanted: Vec<_> = wanted.split(',').collect();
+    for mutant in ALL.iter().filter(|mutant| wanted.contains(&mutant.name)) {
+        let failed: Vec<_> = run(mutant.name, "").into_iter().filter(|line| line[1] == "FAIL").collect();
+        println!("{}: {} cases", mutant.name, failed.len());
+        for line in failed {
+            println!("    {} [{}] {:.300}", line[0], line[2], line[3]);
+        }
+    }
+}
+
 #[test]
 fn every_case_has_a_mutant() {
     let caught: BTreeSet<_> = ALL.iter().map(|mutant| mutant.case).collect();

@@ -288,6 +288,9 @@ pub(crate) fn check_characteristics(header: NDIS_OBJECT_HEADER, minor: u8) -> Re
     check_version(header, CHARACTERISTICS, minor)
 }
 
+/// `NDIS_MINIPORT_ATTRIBUTES_…`, all of them.
+const KNOWN_FLAGS: u32 = 0x7ff;
+
 impl Machine {
     fn attribute_error(&self, rule: &'static crate::rules::Rule, detail: String) -> NDIS_STATUS {
         self.violate(rule, detail);
@@ -363,6 +366,16 @@ impl Machine {
                         check_for_hang_seconds: raw.CheckForHangTimeInSeconds,
                         interface_type: raw.InterfaceType,
                     });
+                    if raw.AttributeFlags & !KNOWN_FLAGS != 0 {
+                        self.violate(
+                            rules::ATTRIBUTE_CONTENT,
+                            format!(
+                                "AttributeFlags {:#x}: {:#x} are unknown",
+                                raw.AttributeFlags,
+                                raw.AttributeFlags & !KNOWN_FLAGS
+                            ),
+                        );
+                    }
                     if raw.MiniportAdapterContext.is_null() {
                         Err((rules::ATTRIBUTE_CONTENT, "MiniportAdapterContext is NULL".to_owned()))
                     } else if raw.CheckForHangTimeInSeconds % 2 == 1 {
@@ -425,6 +438,17 @@ impl Machine {
             if raw.CurrentMacAddress[0] & 1 == 1 || raw.PermanentMacAddress[0] & 1 == 1 {
                 return content("a MAC address is a group address");
             }
+        }
+        if raw.Flags != 0 {
+            self.violate(rules::ATTRIBUTE_CONTENT, format!("Flags are {:#x}: they are reserved", raw.Flags));
+        }
+        if !(0..=2).contains(&raw.MediaConnectState) || !(0..=2).contains(&raw.MediaDuplexState) {
+            let (connect, duplex) = (raw.MediaConnectState, raw.MediaDuplexState);
+            let text = format!("MediaConnectState is {connect}, MediaDuplexState {duplex}: both are 0 to 2");
+            self.violate(rules::ATTRIBUTE_CONTENT, text);
+        }
+        if raw.MacOptions & ndis_sys::NDIS_MAC_OPTION_RESERVED != 0 {
+            self.violate(rules::ATTRIBUTE_CONTENT, "MacOptions hold NDIS_MAC_OPTION_RESERVED");
         }
         if raw.LookaheadSize > raw.MtuSize {
             self.violate(rules::ATTRIBUTE_CONTENT, "LookaheadSize is above MtuSize");

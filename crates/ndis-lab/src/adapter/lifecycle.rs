@@ -155,6 +155,15 @@ impl Adapter {
         Ok(memory)
     }
 
+    /// As [`Adapter::lend`], of bytes.
+    fn lend_bytes(&self, bytes: &[u8]) -> Result<Memory, LabError> {
+        let memory = Memory::guarded(&self.machine, bytes.len(), "buffer of an event")
+            .ok_or(LabError::Invalid("the host has no memory left"))?;
+        // SAFETY: fresh memory, as long as the bytes.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.at(0), bytes.len()) };
+        Ok(memory)
+    }
+
     /// The handler has returned: nobody has any business with it.
     fn take_lent(&self, memory: Memory) {
         memory.poison_by(rules::PARAMETERS_KEPT, None);
@@ -440,7 +449,7 @@ impl Adapter {
             .characteristics()?
             .DevicePnPEventNotifyHandler
             .ok_or(LabError::NoHandler("MiniportDevicePnPEventNotify"))? as usize;
-        let (code, mut buffer) = match event {
+        let (code, buffer) = match event {
             PnpEvent::SurpriseRemoved => {
                 // Release: sends on other threads see it once the driver may have.
                 self.core.removed.store(true, Ordering::Release);
@@ -451,6 +460,7 @@ impl Adapter {
             }
             PnpEvent::Other(code, buffer) => (*code, buffer.clone()),
         };
+        let information = if buffer.is_empty() { None } else { Some(self.lend_bytes(&buffer)?) };
         let event = NET_DEVICE_PNP_EVENT {
             Header: header(
                 NDIS_OBJECT_TYPE_DEFAULT,
@@ -459,11 +469,7 @@ impl Adapter {
             ),
             PortNumber: 0,
             DevicePnPEvent: code,
-            InformationBuffer: if buffer.is_empty() {
-                std::ptr::null_mut()
-            } else {
-                buffer.as_mut_ptr().cast()
-            },
+            InformationBuffer: information.as_ref().map_or(std::ptr::null_mut(), |memory| memory.at(0)),
             InformationBufferLength: u32::try_from(buffer.len()).unwrap_or(0),
             NdisReserved: [0; 16],
         };
@@ -472,6 +478,9 @@ impl Adapter {
         // SAFETY: the registered handler with its two arguments; event and buffer outlive the call.
         let result = unsafe { self.call(self.core.entry(handler::PNP_EVENT, PASSIVE), notify, args) };
         self.take_lent(event);
+        if let Some(memory) = information {
+            self.take_lent(memory);
+        }
         result.map(|_| ())
     }
 
@@ -492,12 +501,6 @@ impl Adapter {
         // SAFETY: the registered handler with its argument.
         let hung =
             unsafe { self.call(self.core.entry(handler::CHECK_FOR_HANG, PASSIVE), check, args) }? & 0xff != 0;
-        if hung && self.characteristics()?.ResetHandlerEx.is_none() {
-            self.violate(
-                rules::HANG_HANDLER,
-                "the driver asks to be reset and registered no MiniportResetEx",
-            );
-        }
         Ok(hung)
     }
 
@@ -517,6 +520,8 @@ impl Adapter {
         *core.reset.lock() = (Operation::InHandler, false);
         // Release: threads that see it know that requests may be refused now.
         core.resetting.store(true, Ordering::Release);
+        // Release: as above.
+        core.resets.fetch_add(1, Ordering::Release);
         let args = [core.context() as u64, addressing.address() as u64, 0, 0];
         // SAFETY: the registered handler with its two arguments, which outlive the call.
         let status = unsafe { self.call(core.entry(handler::RESET, irql), reset, args) };
@@ -547,6 +552,21 @@ impl Adapter {
             }
         } else {
             self.check_reset();
+            if matches!(core.reset.lock().0, Operation::Early(_)) {
+                let text =
+                    format!("MiniportResetEx was completed, and returned {:#x} too", status.cast_unsigned());
+                self.violate(rules::STATE_COMPLETION, text);
+            }
+        }
+        let known = [
+            NDIS_STATUS_SUCCESS,
+            ndis_sys::NDIS_STATUS_RESET_IN_PROGRESS,
+            ndis_sys::NDIS_STATUS_SOFT_ERRORS,
+            ndis_sys::NDIS_STATUS_HARD_ERRORS,
+        ];
+        if !known.contains(&outcome.status) {
+            let text = format!("MiniportResetEx ended with {:#010x}", outcome.status.cast_unsigned());
+            self.violate(rules::STATE_STATUS, text);
         }
         core.reset.lock().0 = Operation::Idle;
         core.resetting.store(false, Ordering::Release);

@@ -124,6 +124,10 @@ pub(crate) struct AdapterCore {
     pub(crate) removed: AtomicBool,
     pub(crate) low_power: AtomicBool,
     pub(crate) resetting: AtomicBool,
+    /// Resets that were begun.
+    pub(crate) resets: AtomicU64,
+    /// Odd while a change of the power state is with the driver; each change makes it another.
+    pub(crate) power_changes: AtomicU64,
     pub(crate) attributes: Mutex<attributes::Collected>,
     pub(crate) pause: Mutex<Operation>,
     pub(crate) restart: Mutex<Operation>,
@@ -152,6 +156,8 @@ impl AdapterCore {
             removed: AtomicBool::new(false),
             low_power: AtomicBool::new(false),
             resetting: AtomicBool::new(false),
+            resets: AtomicU64::new(0),
+            power_changes: AtomicU64::new(0),
             attributes: Mutex::default(),
             pause: Mutex::default(),
             restart: Mutex::default(),

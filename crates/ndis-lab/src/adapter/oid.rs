@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ndis_sys::{
@@ -14,13 +15,14 @@ use parking_lot::{Condvar, Mutex};
 use super::lifecycle::CastStatus;
 use super::{Adapter, AdapterCore, State};
 use crate::error::LabError;
-use crate::machine::thread::handler;
+use crate::machine::thread::{self, handler};
 use crate::machine::{AddressMap, DISPATCH, HandleKind, Machine, PASSIVE};
 use crate::packet::Memory;
 use crate::rules;
 
 mod answers;
 mod judge;
+mod keywords;
 mod request;
 
 pub(crate) use request::Keep;
@@ -141,6 +143,14 @@ impl Adapter {
         if !pending.request.direct {
             pending.take_turn()?;
         }
+        if pending.request.oid == ndis_sys::OID_TCP_OFFLOAD_PARAMETERS && pending.request.kind == OidKind::Set
+        {
+            self.core.write_offload_keywords(&pending.request.input);
+        }
+        if pending.sets_power() {
+            // Release: sends that the driver refuses from now on see it.
+            self.core.power_changes.fetch_add(1, Ordering::Release);
+        }
         let memory = [pending.memory.clone(), pending.buffer.clone()];
         let record = Record { direct: pending.request.direct, phase: Phase::InHandler, memory };
         self.core.oids.records.lock().insert(pending.address, record);
@@ -247,6 +257,10 @@ impl PendingOid {
             pended: false,
             turn: false,
         })
+    }
+
+    fn sets_power(&self) -> bool {
+        self.request.oid == ndis_sys::OID_PNP_SET_POWER && self.request.kind == OidKind::Set
     }
 
     fn take_turn(&mut self) -> Result<(), LabError> {
@@ -371,6 +385,10 @@ impl PendingOid {
         if outcome.is_success() && self.request.kind == OidKind::Set && !self.request.direct {
             self.adapter.core.remember_set(self.request.oid, &self.request.input);
         }
+        if self.sets_power() {
+            // Release: who sees it also sees the power state.
+            self.adapter.core.power_changes.fetch_add(1, Ordering::Release);
+        }
         self.end_turn();
         self.adapter.core.oids.records.lock().remove(&self.address);
         // From here on the driver has no business with them.
@@ -467,6 +485,15 @@ impl Machine {
                 format!("request {address:#x} is completed with NDIS_STATUS_PENDING"),
             );
             return;
+        }
+        let cancelling = thread::with(|thread| thread.context().handler)
+            .is_some_and(|name| name == handler::CANCEL_OID.name || name == handler::CANCEL_DIRECT_OID.name);
+        if cancelling && status != ndis_sys::NDIS_STATUS_REQUEST_ABORTED {
+            let text = format!(
+                "request {address:#x} is cancelled and ends with {:#010x}, not NDIS_STATUS_REQUEST_ABORTED",
+                status.cast_unsigned()
+            );
+            self.violate_for(adapter, rules::OID_STATUS, text);
         }
         let mut records = adapter.oids.records.lock();
         let Some(record) = records.get_mut(&address) else {

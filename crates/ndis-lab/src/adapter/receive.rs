@@ -188,6 +188,38 @@ impl Adapter {
     }
 }
 
+/// What is wrong with the out-of-band words of a receive: of checksums, 802.1Q and IPsec.
+fn contradiction(oob: &[usize; OOB_SLOTS], adapter: &AdapterCore) -> Option<String> {
+    let checksum = oob[ndis_sys::TcpIpChecksumNetBufferListInfo as usize];
+    if checksum >> 9 != 0 {
+        return Some(format!("TcpIpChecksum is {checksum:#x}: bits from 9 on are reserved"));
+    }
+    for (name, failed, succeeded) in [("TCP", 0, 3), ("UDP", 1, 4), ("IP", 2, 5)] {
+        if checksum >> failed & checksum >> succeeded & 1 != 0 {
+            return Some(format!("TcpIpChecksum is {checksum:#x}: the {name} checksum is right and wrong"));
+        }
+    }
+    let tag = oob[ndis_sys::Ieee8021QNetBufferListInfo as usize];
+    if tag >> 20 != 0 {
+        return Some(format!("Ieee8021Q is {tag:#x}: bits from 20 on are reserved"));
+    }
+    let version_2 = adapter.attributes.lock().offload.is_some_and(|o| o.hardware.IPsecV2.Encapsulation != 0);
+    let ipsec = oob[ndis_sys::IPsecOffloadV2NetBufferListInfo as usize];
+    let (done, next, status) = (ipsec & 2 != 0, ipsec & 4 != 0, ipsec >> 16 & 0xffff);
+    let wrong = if ipsec & 0xfff8 != 0 || ipsec >> 32 != 0 {
+        "bits 3 to 15 are reserved"
+    } else if next && !done {
+        "NextCryptoDone goes with CryptoDone"
+    } else if status != 0 && !done {
+        "CryptoStatus goes with CryptoDone"
+    } else if status > 7 {
+        "CryptoStatus is at most 7"
+    } else {
+        return None;
+    };
+    version_2.then(|| format!("IPsecOffloadV2 is {ipsec:#x}: {wrong}"))
+}
+
 impl AdapterCore {
     /// The adapter's `MtuSize`, and how long the MAC header of its medium is.
     fn medium(&self) -> (u32, u32) {
@@ -299,7 +331,7 @@ impl Machine {
                     // A pointer that was read from memory that is no longer the driver's tells so.
                     let text = format!("NET_BUFFER_LIST {list:p} comes from no pool, or was freed");
                     let (rule, text, gone) =
-                        guard::explain(list as usize).unwrap_or((rules::NBL_UNKNOWN, text, None));
+                        guard::explain_gone(list as usize).unwrap_or((rules::NBL_UNKNOWN, text, None));
                     self.violate_past(Some(adapter), rule, text, &guard::given_away(gone));
                     break;
                 }
@@ -453,6 +485,11 @@ impl Machine {
                 format!("{list:p} has no NET_BUFFER that lives"),
             );
             return None;
+        }
+        // SAFETY: the caller vouches for the list.
+        let oob = unsafe { (*list).NetBufferListInfo.map(|slot| slot as usize) };
+        if let Some(text) = contradiction(&oob, adapter) {
+            self.violate_for(adapter, rules::RECEIVE_OOB, format!("{list:p}: {text}"));
         }
         // SAFETY: the buffer lives, as the table says.
         if unsafe { !(*buffer).Next.is_null() } {

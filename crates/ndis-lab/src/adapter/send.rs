@@ -1,6 +1,6 @@
 //! Sends: what a transport hands over, and its way through the driver.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -158,6 +158,10 @@ struct Batch {
     returned: AtomicBool,
     /// When it was called: [`AdapterCore::stretch`].
     stretch: u64,
+    /// The state of the adapter, and how often it was reset and changed its power state, when it was called.
+    state: State,
+    resets: u64,
+    power_changes: u64,
     /// The handler was called and returned while the adapter was paused: it had to refuse.
     refused: AtomicBool,
 }
@@ -167,6 +171,8 @@ pub(crate) struct Sends {
     records: Mutex<AddressMap<Record>>,
     mdls: Mutex<AddressMap<usize>>,
     kept: Mutex<VecDeque<Built>>,
+    /// Identifiers that MiniportCancelSend was called with.
+    cancelled: Mutex<BTreeSet<usize>>,
 }
 
 impl Sends {
@@ -251,6 +257,10 @@ impl Adapter {
             outcomes: Mutex::new(vec![None; lists.len()]),
             returned: AtomicBool::new(false),
             stretch: self.core.stretch(),
+            state: self.state(),
+            // Acquire: pairs with the changes.
+            resets: self.core.resets.load(Ordering::Acquire),
+            power_changes: self.core.power_changes.load(Ordering::Acquire),
             refused: AtomicBool::new(false),
         });
         let mut first: *mut NET_BUFFER_LIST = std::ptr::null_mut();
@@ -323,6 +333,7 @@ impl Adapter {
         let cancel =
             self.characteristics()?.CancelSendHandler.ok_or(LabError::NoHandler("MiniportCancelSend"))?
                 as usize;
+        self.core.sends.cancelled.lock().insert(cancel_id);
         let args = [self.core.context() as u64, cancel_id as u64, 0, 0];
         // SAFETY: the registered handler with its two arguments.
         unsafe { self.call(self.core.entry(handler::CANCEL_SEND, PASSIVE), cancel, args) }?;

@@ -110,6 +110,11 @@ impl<'c> Pair<'c> {
         Ok(pair)
     }
 
+    /// How long a station may take for one thing.
+    pub(super) fn patience(&self) -> Duration {
+        self.context.patience
+    }
+
     /// A frame from A to B.
     pub(super) fn frame(&self, length: usize, seed: u8) -> Vec<u8> {
         frame(address(&self.b), address(&self.a), length, seed)

@@ -77,8 +77,18 @@ unsafe extern "win64" fn dbg_print_ex(all: *const u64) -> ULONG {
 }
 
 pub(super) const VARIADIC: &[Export] = &[
-    Export { module: "ntoskrnl.exe", name: "DbgPrint", irql: super::ANY, address: || DbgPrint as *const () as usize },
-    Export { module: "ntoskrnl.exe", name: "DbgPrintEx", irql: super::ANY, address: || DbgPrintEx as *const () as usize },
+    Export {
+        module: "ntoskrnl.exe",
+        name: "DbgPrint",
+        irql: super::ANY,
+        address: || DbgPrint as *const () as usize,
+    },
+    Export {
+        module: "ntoskrnl.exe",
+        name: "DbgPrintEx",
+        irql: super::ANY,
+        address: || DbgPrintEx as *const () as usize,
+    },
 ];
 
 leaves! { TABLE in "ntoskrnl.exe" {

@@ -346,7 +346,7 @@ exports! { CANCELLING in "ntoskrnl.exe" {
         Ok(())
     }
 
-    DISPATCH_AND_ABOVE fn IoReleaseCancelSpinLock(call, irql: KIRQL) {
+    AT_DISPATCH fn IoReleaseCancelSpinLock(call, irql: KIRQL) {
         call.release(call.io.cancel_lock(), CANCEL, Some(irql))
     }
 

@@ -55,6 +55,11 @@ exports! { TABLE in "ntoskrnl.exe" {
             call.violate(rules::IRQL_LOWERED, format!("lower from {} to {}", rules::irql_name(old), rules::irql_name(new)));
             return Err(call.stop(0xa, [u64::from(old), u64::from(new), 0, 0], "KeLowerIrql to a higher IRQL"));
         }
+        let floor = thread::with(thread::Thread::floor);
+        if new < floor {
+            let (new, floor) = (rules::irql_name(new), rules::irql_name(floor));
+            call.violate(rules::IRQL_LOWERED, format!("lower to {new} in a handler that was called at {floor}"));
+        }
         call.lower(new)
     }
 
@@ -62,6 +67,8 @@ exports! { TABLE in "ntoskrnl.exe" {
         call.locks.order.forget(&(lock as usize..lock as usize + 1));
         // SAFETY: the caller owns the lock, which nobody uses yet.
         unsafe { lock.write(0) };
+        // Headers initialise an NDIS_SPIN_LOCK by it, which begins with a KSPIN_LOCK.
+        call.locks.note_initialised(lock as usize);
         Ok(())
     }
 

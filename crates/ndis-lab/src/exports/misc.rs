@@ -221,7 +221,7 @@ leaves! { FACTS in "ntoskrnl.exe" {
         i8::from(thread::with(|thread| thread.process.get()) != 0)
     }
 
-    ANY fn ExIsProcessorFeaturePresent(_, feature: ULONG) -> BOOLEAN {
+    PASSIVE_ONLY fn ExIsProcessorFeaturePresent(_, feature: ULONG) -> BOOLEAN {
         // PF_COMPARE_EXCHANGE_DOUBLE, MMX, XMMI, RDTSC, XMMI64, NX, COMPARE_EXCHANGE128, and PF_XSAVE.
         u8::from(matches!(feature, 2 | 3 | 6 | 8 | 10 | 12 | 14 | 17))
     }
@@ -260,7 +260,7 @@ leaves! { FACTS in "ntoskrnl.exe" {
         1
     }
 
-    ANY fn KeInvalidateAllCaches(_) -> BOOLEAN {
+    UP_TO_DISPATCH fn KeInvalidateAllCaches(_) -> BOOLEAN {
         1
     }
 } }

@@ -106,19 +106,19 @@ exports! { LOCKS in "ndis.sys" {
         Ok(())
     }
 
-    DISPATCH_AND_ABOVE fn NdisReleaseReadWriteLock(call, lock: PVOID, state: *const LockState) {
+    AT_DISPATCH fn NdisReleaseReadWriteLock(call, lock: PVOID, state: *const LockState) {
         // SAFETY: the structure that the acquisition filled.
         call.release_rw(lock as usize, unsafe { (*state).irql })
     }
 
-    DISPATCH_AND_ABOVE fn NdisDprAcquireReadWriteLock(call, lock: PVOID, write: u8, state: *mut LockState) {
+    AT_DISPATCH fn NdisDprAcquireReadWriteLock(call, lock: PVOID, write: u8, state: *mut LockState) {
         let irql = call.acquire_rw(lock as usize, write != 0)?;
         // SAFETY: the caller's structure.
         unsafe { state.write(LockState { state: if write == 0 { 3 } else { 4 }, irql }) };
         Ok(())
     }
 
-    DISPATCH_AND_ABOVE fn NdisDprReleaseReadWriteLock(call, lock: PVOID, state: *const LockState) {
+    AT_DISPATCH fn NdisDprReleaseReadWriteLock(call, lock: PVOID, state: *const LockState) {
         // SAFETY: the structure that the acquisition filled.
         call.release_rw(lock as usize, unsafe { (*state).irql })
     }

@@ -50,6 +50,7 @@ exports! { TABLE in "ndis.sys" {
         call.locks.order.forget(&(lock as usize..lock as usize + 1));
         // SAFETY: the caller owns the lock, which nobody uses yet.
         unsafe { lock.write(NDIS_SPIN_LOCK { SpinLock: 0, OldIrql: NO_IRQL }) };
+        call.locks.note_initialised(lock as usize);
         Ok(())
     }
 
@@ -60,10 +61,12 @@ exports! { TABLE in "ndis.sys" {
         if word.load(std::sync::atomic::Ordering::Relaxed) != 0 {
             call.violate(rules::POOL_IN_USE, format!("{SPIN} {lock:p} is freed while it is held"));
         }
+        call.locks.note_freed(lock as usize);
         Ok(())
     }
 
     UP_TO_DISPATCH fn NdisAcquireSpinLock(call, lock: *mut NDIS_SPIN_LOCK) {
+        call.check_initialised(lock as usize);
         let old = call.acquire(lock as usize, SPIN, true)?;
         // SAFETY: this thread holds the lock now.
         unsafe { *old_irql(lock) = old };
@@ -78,6 +81,7 @@ exports! { TABLE in "ndis.sys" {
     }
 
     AT_DISPATCH fn NdisDprAcquireSpinLock(call, lock: *mut NDIS_SPIN_LOCK) {
+        call.check_initialised(lock as usize);
         call.acquire(lock as usize, SPIN, false).map(|_| ())
     }
 

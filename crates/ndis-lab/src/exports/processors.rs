@@ -232,19 +232,19 @@ leaves! { TABLE in "ntoskrnl.exe" {
         unsafe { system.write(local.read()) }
     }
 
-    DISPATCH_AND_ABOVE fn KeShouldYieldProcessor(_) -> ULONG {
+    AT_DISPATCH fn KeShouldYieldProcessor(_) -> ULONG {
         // A DPC of the lab's machine takes less than the 100 ms after which Windows complains.
         0
     }
 
-    DISPATCH_AND_ABOVE fn KeQueryDpcWatchdogInformation(_, information: *mut [ULONG; 5]) -> NTSTATUS {
+    AT_DISPATCH fn KeQueryDpcWatchdogInformation(_, information: *mut [ULONG; 5]) -> NTSTATUS {
         // DpcTimeLimit and DpcTimeCount, DpcWatchdogLimit and DpcWatchdogCount, in ticks; none has passed.
         // SAFETY: the caller's structure.
         unsafe { information.write([0x500, 0x500, 0x1e00, 0x1e00, 0]) };
         0
     }
 
-    PASSIVE_ONLY fn KeQueryLogicalProcessorRelationship(
+    UP_TO_DISPATCH fn KeQueryLogicalProcessorRelationship(
         call, _number: *const PROCESSOR_NUMBER, relation: i32, information: *mut u8, length: *mut ULONG,
     ) -> NTSTATUS {
         // SAFETY: the caller's buffer of that length, and variable.

@@ -94,7 +94,7 @@ exports! { TIMERS in "ntoskrnl.exe" {
 } }
 
 exports! { MUTEXES in "ntoskrnl.exe" {
-    UP_TO_DISPATCH fn KeInitializeSemaphore(call, semaphore: PVOID, count: LONG, limit: LONG) {
+    PASSIVE_ONLY fn KeInitializeSemaphore(call, semaphore: PVOID, count: LONG, limit: LONG) {
         call.initialize_semaphore(semaphore as usize, count, limit);
         Ok(())
     }
@@ -227,7 +227,7 @@ exports! { MUTEXES in "ntoskrnl.exe" {
 } }
 
 exports! { SPINNING in "ntoskrnl.exe" {
-    DISPATCH_AND_ABOVE fn KeTryToAcquireSpinLockAtDpcLevel(call, lock: *mut KSPIN_LOCK) -> BOOLEAN {
+    AT_DISPATCH fn KeTryToAcquireSpinLockAtDpcLevel(call, lock: *mut KSPIN_LOCK) -> BOOLEAN {
         Ok(u8::from(call.try_acquire(lock as usize, KSPIN)))
     }
 

@@ -241,6 +241,17 @@ pub(crate) fn explain(address: usize) -> Option<(&'static Rule, String, Option<O
     super::grave::explain(address).or_else(|| explain_slot(address))
 }
 
+/// As [`explain`], only of what the driver has no business with at all.
+pub(crate) fn explain_gone(address: usize) -> Option<(&'static Rule, String, Option<Origin>)> {
+    let closed = || {
+        let guard = TABLE.lock();
+        let (first, slot) = guard.as_ref()?.slots.range(..=address).next_back()?;
+        let within = address < first + slot.pages * PAGE;
+        (within && matches!(slot.state, State::Closed(_))).then_some(())
+    };
+    super::grave::explain(address).or_else(|| closed().and_then(|()| explain_slot(address)))
+}
+
 fn explain_slot(address: usize) -> Option<(&'static Rule, String, Option<Origin>)> {
     let guard = TABLE.lock();
     let table = guard.as_ref()?;

@@ -18,6 +18,8 @@ const NOT_OWNED: u32 = 0x10;
 pub(crate) struct Locks {
     pub(crate) rw: Mutex<AddressMap<RwLock>>,
     pub(crate) order: super::lock_order::Order,
+    /// NDIS_SPIN_LOCKs that were initialised and not freed, and who freed the latest others.
+    initialised: Mutex<AddressMap<Option<Origin>>>,
 }
 
 /// The state of an `NDIS_RW_LOCK_EX`.
@@ -81,6 +83,7 @@ impl Locks {
     pub(crate) fn forget(&self, range: &std::ops::Range<usize>) {
         self.order.forget(range);
         self.rw.lock().retain(|address, lock| !lock.embedded || !range.contains(address));
+        self.initialised.lock().retain(|lock, _| !range.contains(lock));
     }
 
     /// Opens a lock that a handler left held, so that the lab can go on.
@@ -102,7 +105,37 @@ impl Locks {
     }
 }
 
+impl Locks {
+    /// An NDIS_SPIN_LOCK was initialised.
+    pub(crate) fn note_initialised(&self, lock: usize) {
+        self.initialised.lock().insert(lock, None);
+    }
+
+    /// An NDIS_SPIN_LOCK was freed.
+    pub(crate) fn note_freed(&self, lock: usize) {
+        self.initialised.lock().insert(lock, Some(Origin::here()));
+    }
+}
+
 impl Machine {
+    /// Reports an NDIS_SPIN_LOCK that is used and was not initialised, or freed since.
+    pub(crate) fn check_initialised(&self, lock: usize) {
+        let state = self.locks.initialised.lock().get(&lock).copied();
+        match state {
+            Some(None) => {}
+            Some(Some(origin)) => {
+                let text = format!("NDIS_SPIN_LOCK {lock:#x} is acquired after NdisFreeSpinLock");
+                self.violate_past(None, rules::LOCK_NOT_ALLOCATED, text, &[("freed", origin)]);
+            }
+            None => self.violate(
+                rules::LOCK_NOT_ALLOCATED,
+                format!(
+                    "NDIS_SPIN_LOCK {lock:#x} is acquired, and NdisAllocateSpinLock never initialised it"
+                ),
+            ),
+        }
+    }
+
     /// Acquires a spin lock. `raise`: to DISPATCH_LEVEL; otherwise the thread is there already.
     /// Returns the IRQL before.
     pub(crate) fn acquire(&self, address: usize, kind: &'static str, raise: bool) -> Result<u8, Stopped> {

@@ -95,6 +95,8 @@ pub(crate) struct Thread {
     machine: Cell<Option<NonNull<Machine>>>,
     frame: Cell<*mut Frame>,
     irql: Cell<u8>,
+    /// The IRQL at which the innermost entry called the driver.
+    floor: Cell<u8>,
     /// The processor that this thread owns: only at DISPATCH_LEVEL and above.
     processor: Cell<Option<u32>>,
     /// The processor that it ran on last.
@@ -129,6 +131,7 @@ thread_local! {
             machine: Cell::new(None),
             frame: Cell::new(std::ptr::null_mut()),
             irql: Cell::new(0),
+            floor: Cell::new(0),
             processor: Cell::new(None),
             last: Cell::new(0),
             context: Cell::new(Context { handler: None, driver: 0, adapter: None }),
@@ -180,7 +183,7 @@ pub(super) fn as_another<R>(run: impl FnOnce() -> R) -> R {
             thread.resources.take(),
         );
         let cells = (
-            thread.irql.replace(0),
+            (thread.irql.replace(0), thread.floor.replace(0)),
             thread.critical.replace(0),
             thread.affinity.replace(0),
             thread.process.replace(0),
@@ -189,13 +192,15 @@ pub(super) fn as_another<R>(run: impl FnOnce() -> R) -> R {
     });
     let result = run();
     with(|thread| {
-        let ((held, xstates, attached, mutexes, resources), (irql, critical, affinity, process)) = saved;
+        let ((held, xstates, attached, mutexes, resources), ((irql, floor), critical, affinity, process)) =
+            saved;
         thread.held.replace(held);
         thread.xstates.replace(xstates);
         thread.attached.replace(attached);
         thread.mutexes.replace(mutexes);
         thread.resources.replace(resources);
         thread.irql.set(irql);
+        thread.floor.set(floor);
         thread.critical.set(critical);
         thread.affinity.set(affinity);
         thread.process.set(process);
@@ -206,9 +211,25 @@ pub(super) fn as_another<R>(run: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Whether an address lies in the part of this thread's stack that the driver uses now.
+pub(crate) fn on_driver_stack(address: usize) -> bool {
+    let here = 0_u8;
+    with(|thread| {
+        let frame = thread.frame();
+        // SAFETY: while the thread is in an entry, its frame is that entry's local.
+        let end = (!frame.is_null()).then(|| unsafe { (*frame).stack_pointer() as usize });
+        end.is_some_and(|end| (std::ptr::from_ref(&here) as usize..end).contains(&address))
+    })
+}
+
 impl Thread {
     pub(crate) fn irql(&self) -> u8 {
         self.irql.get()
+    }
+
+    /// A handler may raise and lower, but not below this.
+    pub(crate) fn floor(&self) -> u8 {
+        self.floor.get()
     }
 
     pub(crate) fn context(&self) -> Context {
@@ -390,6 +411,7 @@ impl Machine {
         if during != before {
             self.raise(during);
         }
+        let outer_floor = with(|thread| thread.floor.replace(during));
         processor_block::prepare();
         self.check_resident(target, during);
         self.note(entry.handler.name, true, entry.adapter);
@@ -397,7 +419,10 @@ impl Machine {
         // not being touched until the call has ended, and used for this entry only.
         let returned = unsafe { switch::call(&raw mut frame, target, &raw const args) };
         // The frame is spent: whatever goes wrong from here on is not the driver's doing.
-        with(|thread| thread.frame.set(std::ptr::null_mut()));
+        with(|thread| {
+            thread.frame.set(std::ptr::null_mut());
+            thread.floor.set(outer_floor);
+        });
         Self::settle_panic();
         let mut result = if returned.stopped == 0 { Ok(returned.value) } else { Err(Stopped::new()) };
         if result.is_ok() {

@@ -76,6 +76,8 @@ struct State {
     /// Drivers whose WORK_QUEUE_ITEMs run.
     executing: Vec<u32>,
     jobs: VecDeque<Job>,
+    /// Handles of timers that were freed, and by whom.
+    freed_timers: AddressMap<Origin>,
     timer_thread: bool,
     worker_thread: bool,
     closed: bool,
@@ -225,8 +227,7 @@ impl Machine {
         let state = &mut *guard;
         let Some(timer) = state.timers.get_mut(&handle) else {
             drop(guard);
-            self.violate(rules::HANDLE_UNKNOWN, format!("{handle:#x} is no timer object"));
-            return Err(self.stop(NDIS_DRIVER, [9, handle as u64, 0, 0], "set of what is no timer"));
+            return Err(self.no_timer(handle, "set of what is no timer"));
         };
         let due = self.now() + delay;
         if let Fires::Function { default_context, context: current, .. } = &mut timer.fires {
@@ -318,8 +319,7 @@ impl Machine {
         let state = &mut *guard;
         let Some(timer) = state.timers.get_mut(&handle) else {
             drop(guard);
-            self.violate(rules::HANDLE_UNKNOWN, format!("{handle:#x} is no timer object"));
-            return Err(self.stop(NDIS_DRIVER, [9, handle as u64, 0, 0], "cancel of what is no timer"));
+            return Err(self.no_timer(handle, "cancel of what is no timer"));
         };
         timer.period = None;
         let due = timer.due.take();
@@ -334,18 +334,31 @@ impl Machine {
         let state = &mut *guard;
         let Some(timer) = state.timers.remove(&handle) else {
             drop(guard);
-            self.violate(rules::HANDLE_UNKNOWN, format!("{handle:#x} is no timer object"));
-            return Err(self.stop(NDIS_DRIVER, [9, handle as u64, 0, 0], "free of what is no timer"));
+            return Err(self.no_timer(handle, "free of what is no timer"));
         };
         if let Some(due) = timer.due {
             state.schedule.remove(&(due, handle));
         }
+        state.freed_timers.insert(handle, Origin::here());
         drop(guard);
         if timer.due.is_some() || timer.running > 0 {
             let what = if timer.due.is_some() { "set" } else { "running" };
             self.violate(rules::TIMER_USE, format!("timer {handle:#x} is freed while it is {what}"));
         }
         Ok(())
+    }
+
+    /// A timer is named that is none, or none any more.
+    fn no_timer(&self, handle: usize, what: &str) -> Stopped {
+        let freed = self.work.0.state.lock().freed_timers.get(&handle).copied();
+        match freed {
+            Some(origin) => {
+                let text = format!("timer {handle:#x} was freed before");
+                self.violate_past(None, rules::TIMER_USE, text, &[("freed", origin)]);
+            }
+            None => self.violate(rules::HANDLE_UNKNOWN, format!("{handle:#x} is no timer object")),
+        }
+        self.stop(NDIS_DRIVER, [9, handle as u64, 0, 0], what)
     }
 
     pub(crate) fn create_work_item(&self, kind: ItemKind, adapter: Option<AdapterId>, driver: u32) -> usize {

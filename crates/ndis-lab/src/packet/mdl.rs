@@ -112,6 +112,10 @@ impl Machine {
         if length == 0 {
             return;
         }
+        if crate::machine::thread::on_driver_stack(address) {
+            self.violate(rules::MDL_MEMORY, format!("{address:#x} lies on the driver's stack"));
+            return;
+        }
         if let Some((block, live)) = self.pool.find(address) {
             if !live {
                 self.violate(rules::MDL_MEMORY, format!("{address:#x} was freed: {block}"));

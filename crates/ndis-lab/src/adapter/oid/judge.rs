@@ -9,6 +9,21 @@ use crate::rules;
 const RETURN_IN_PLACE: [NDIS_OID; 2] =
     [ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX];
 
+/// Whether a request may end with this: a status of its page that is no failure, or a failure of the system
+/// or of NDIS. Pages of single OIDs have failures of their own.
+fn is_status(status: i32) -> bool {
+    let known = [
+        NDIS_STATUS_SUCCESS,
+        NDIS_STATUS_INDICATION_REQUIRED,
+        ndis_sys::NDIS_STATUS_NOT_ACCEPTED,
+        ndis_sys::NDIS_STATUS_NOT_RECOGNIZED,
+        ndis_sys::NDIS_STATUS_BUFFER_OVERFLOW,
+        ndis_sys::NDIS_STATUS_NOT_RESETTABLE,
+    ];
+    // Facilities: the system's, that of the statuses of NDIS 5, that of those of NDIS 6.
+    known.contains(&status) || matches!(status.cast_unsigned() >> 16, 0xc000 | 0xc001 | 0xc023)
+}
+
 impl PendingOid {
     /// Reads and checks what the driver left in request and buffer.
     pub(super) fn outcome(&self, status: i32) -> OidOutcome {
@@ -42,6 +57,16 @@ impl PendingOid {
             if now[range.clone()] != self.before[range] {
                 self.violate(rules::OID_REQUEST_CHANGED, format!("{what} changed"));
             }
+        }
+        if !is_status(status) {
+            let text = format!("it ends with {:#010x}, which is no status of NDIS", status.cast_unsigned());
+            self.violate(rules::OID_STATUS, text);
+        }
+        // Only pages of mobile broadband, whose OIDs begin with 0x0e, ask for it.
+        if status == NDIS_STATUS_INDICATION_REQUIRED && self.request.oid >> 24 != 0x0e {
+            let text =
+                "it ends with NDIS_STATUS_INDICATION_REQUIRED, which the page of this OID does not name";
+            self.violate(rules::OID_STATUS, text);
         }
         let buffer = self.check_buffer(status, written, read, needed);
         OidOutcome {

@@ -30,6 +30,8 @@ pub(super) struct BuiltFrame {
 #[derive(PartialEq, Eq, Clone)]
 pub(super) struct Snapshot {
     pub(super) list: (usize, usize, usize, usize, usize, u32, i32),
+    /// What is NDIS' and the protocol's in lists and buffers.
+    pub(super) reserved: Vec<usize>,
     pub(super) oob: [usize; OOB_SLOTS],
     pub(super) buffers: Vec<(usize, usize, u32, u32, usize, u32)>,
     pub(super) mdls: Vec<(usize, i16, usize, u32, u32)>,
@@ -53,6 +55,14 @@ impl Snapshot {
                     (*b).DataOffset,
                 )
             });
+            let of_buffers = built.frames.iter().flat_map(|frame| {
+                let b = frame.buffer.at::<NET_BUFFER>(0);
+                let own = [(*b).NdisPoolHandle as usize, usize::from((*b).ChecksumBias)];
+                let reserved = (*b).NdisReserved.into_iter().chain((*b).ProtocolReserved);
+                own.into_iter().chain(reserved.map(|word| word as usize))
+            });
+            let of_list = (*list).NdisReserved.into_iter().chain((*list).ProtocolReserved);
+            let reserved = of_list.map(|word| word as usize).chain(of_buffers).collect();
             let mdls = built.frames.iter().flat_map(|frame| &frame.mdls).map(|(memory, _)| {
                 let m = memory.at::<MDL>(0);
                 ((*m).Next as usize, (*m).Size, (*m).StartVa as usize, (*m).ByteCount, (*m).ByteOffset)
@@ -67,6 +77,7 @@ impl Snapshot {
                     (*list).NblFlags,
                     (*list).ChildRefCount,
                 ),
+                reserved,
                 oob: (*list).NetBufferListInfo.map(|slot| slot as usize),
                 buffers: buffers.collect(),
                 mdls: mdls.collect(),

@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 
 use ndis_sys::{
     NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL, NDIS_SEND_COMPLETE_FLAGS_SINGLE_QUEUE,
-    NDIS_SEND_COMPLETE_FLAGS_SWITCH_SINGLE_SOURCE, NET_BUFFER_LIST, TcpLargeSendNetBufferListInfo,
+    NDIS_SEND_COMPLETE_FLAGS_SWITCH_SINGLE_SOURCE, NET_BUFFER_LIST, NetBufferListCancelId,
+    TcpLargeSendNetBufferListInfo,
 };
 
-use super::super::{AdapterCore, AdapterId};
+use super::super::{AdapterCore, AdapterId, State};
 use super::build::{Built, Snapshot};
 use super::{OOB_SLOTS, Record, SendOutcome};
 use crate::bytes::first_difference;
@@ -31,6 +32,36 @@ fn is_send_status(status: i32) -> bool {
         ndis_sys::NDIS_STATUS_FAILURE,
     ]
     .contains(&status)
+}
+
+/// Why a status cannot be true, if it says something of the adapter or of a cancellation.
+fn untrue(adapter: &AdapterCore, record: &Record, status: i32) -> Option<&'static str> {
+    let batch = &record.batch;
+    // Acquire, here and below: pairs with the changes of the adapter's state.
+    let load = |flag: &std::sync::atomic::AtomicBool| flag.load(Ordering::Acquire);
+    let power = adapter.power_changes.load(Ordering::Acquire);
+    let (true_now, why) = match status {
+        ndis_sys::NDIS_STATUS_PAUSED => {
+            let ran = |state| state == State::Running;
+            let throughout = ran(batch.state) && ran(adapter.state()) && batch.stretch == adapter.stretch();
+            (!throughout, "and the adapter runs")
+        }
+        ndis_sys::NDIS_STATUS_LOW_POWER_STATE => {
+            let changes = power % 2 == 1 || power != batch.power_changes;
+            (load(&adapter.low_power) || changes, "and the adapter is in D0")
+        }
+        ndis_sys::NDIS_STATUS_RESET_IN_PROGRESS => {
+            let resets = adapter.resets.load(Ordering::Acquire);
+            (load(&adapter.resetting) || resets != batch.resets, "and nobody resets the adapter")
+        }
+        ndis_sys::NDIS_STATUS_NOT_ACCEPTED => (load(&adapter.removed), "and the adapter is there"),
+        ndis_sys::NDIS_STATUS_SEND_ABORTED => {
+            let id = record.before.oob[NetBufferListCancelId as usize];
+            (adapter.sends.cancelled.lock().contains(&id), "and nobody cancelled the send")
+        }
+        _ => (true, ""),
+    };
+    (!true_now).then_some(why)
 }
 
 /// Keeps a completed list for a while, poisoned.
@@ -140,7 +171,7 @@ impl Machine {
             self.violate_past(Some(adapter), rules::SEND_COMPLETED_TWICE, text, &past);
             return;
         }
-        if let Some((rule, text, gone)) = guard::explain(list) {
+        if let Some((rule, text, gone)) = guard::explain_gone(list) {
             self.violate_past(Some(adapter), rule, text, &guard::given_away(gone));
             return;
         }
@@ -154,7 +185,11 @@ impl Machine {
 
     fn check_sent(&self, adapter: &AdapterCore, record: &Record, status: i32) {
         if !is_send_status(status) {
-            self.violate_for(adapter, rules::SEND_STATUS, format!("status {:#010x}", status.cast_unsigned()));
+            let text = format!("status {:#010x} is none of a send", status.cast_unsigned());
+            self.violate_for(adapter, rules::SEND_STATUS, text);
+        } else if let Some(why) = untrue(adapter, record, status) {
+            let text = format!("status {:#010x}, {why}", status.cast_unsigned());
+            self.violate_for(adapter, rules::SEND_STATUS, text);
         }
         // A send that came to an adapter that knew it was paused is refused. One whose handler call
         // crosses a pause or a restart may end either way: NDIS itself cannot tell which came first.
@@ -181,6 +216,10 @@ impl Machine {
                 "an MDL"
             };
             self.violate_for(adapter, rules::SEND_CHAIN_CHANGED, format!("{what} is not as it was given"));
+        }
+        if now.reserved != before.reserved {
+            let text = "what is NDIS' or the protocol's in the NET_BUFFER_LIST or a NET_BUFFER was written";
+            self.violate_for(adapter, rules::SEND_CHAIN_CHANGED, text);
         }
         let slots = (0..OOB_SLOTS).filter(|slot| now.oob[*slot] != before.oob[*slot]);
         for slot in

@@ -132,7 +132,8 @@ const MANDATORY: &[u32] = &[
 ];
 
 fn attribute_values(context: &Context) -> Outcome {
-    let attributes = context.adapter()?.attributes();
+    let adapter = context.adapter()?;
+    let attributes = adapter.attributes();
     let general = &attributes.general;
     check!(general.Flags == 0, "Flags {:#x}: they are reserved", general.Flags);
     check!(general.MediaType == NdisMedium802_3, "MediaType {}", general.MediaType);
@@ -163,6 +164,38 @@ fn attribute_values(context: &Context) -> Outcome {
         general.SupportedStatistics
     );
     check!(general.permanent_address() != [0; 6], "the permanent address is zero");
+    check!(general.current_address() != [0; 6], "the current address is zero");
+    check!(
+        general.MediaConnectState != ndis_sys::MediaConnectStateConnected
+            || general.XmitLinkSpeed > 0 && general.RcvLinkSpeed > 0,
+        "the medium is connected, and the link speeds are {} and {} bits a second",
+        general.XmitLinkSpeed,
+        general.RcvLinkSpeed
+    );
+    if let Some(total) = adapter.oid(Oid::query(ndis_sys::OID_GEN_MAXIMUM_TOTAL_SIZE, 4))?.u32() {
+        // Its page takes four bytes off for a tag; drivers do not.
+        let frame = general.MtuSize.saturating_add(14);
+        check!(
+            total == frame || total + 4 == frame,
+            "OID_GEN_MAXIMUM_TOTAL_SIZE is {total}, MtuSize {}: the one has a MAC header of 14 bytes, the other not",
+            general.MtuSize
+        );
+    }
+    let description = adapter.oid(Oid::query(ndis_sys::OID_GEN_VENDOR_DESCRIPTION, 512))?;
+    check!(
+        !description.is_success() || description.answer().last() == Some(&0),
+        "OID_GEN_VENDOR_DESCRIPTION does not end with a NUL"
+    );
+    if let Some(offload) = attributes.offload {
+        for (name, part) in
+            [("hardware capabilities", offload.hardware), ("default configuration", offload.default)]
+        {
+            check!(
+                part.IPsecV1 == ndis_sys::NDIS_IPSEC_OFFLOAD_V1::default(),
+                "the {name} claim IPsec offload version 1, which Windows has not known since 8"
+            );
+        }
+    }
     let listed = |oid: u32| general.supported_oids.contains(&oid);
     let missing: Vec<_> =
         MANDATORY.iter().filter(|oid| !listed(**oid)).map(|oid| format!("{oid:#010x}")).collect();

@@ -132,6 +132,15 @@ pub(super) const CASES: &[Case] = &[
         run: packets::esp_received,
     },
     Case {
+        number: 58,
+        id: "sa-delete-request",
+        area: "IPSecESP",
+        title: "An SA works both ways until its DELETE_SA comes, also if the miniport asked for it by SaDeleteReq.",
+        page: "managing-security-associations-in-ipsec-offload-version-2",
+        needs: &[Need::Esp, Need::DirectOids, Need::Wire],
+        run: life::delete_request,
+    },
+    Case {
         number: 59,
         id: "update-sa",
         area: "IPSecESP",
@@ -179,6 +188,7 @@ const SLOT_IPSEC: i32 = ndis_sys::IPsecOffloadV2NetBufferListInfo;
 const SLOT_HEADER: i32 = ndis_sys::IPsecOffloadV2HeaderNetBufferListInfo;
 
 /// Bits of the received out-of-band words, by the page of the structure.
+const SA_DELETE_REQUEST: usize = 1;
 const CRYPTO_DONE: usize = 1 << 1;
 const HEADER_INFO_SET: usize = 1 << 16;
 

@@ -9,7 +9,6 @@ use ndis_sys::{
 use crate::adapter::oid::{Oid, OidOutcome};
 use crate::adapter::{Adapter, HaltAction};
 use crate::conformance::context::Context;
-use crate::conformance::station::succeed;
 use crate::conformance::{Case, Need, Outcome, Stop, check, status_text};
 
 pub(super) const CASES: &[Case] = &[
@@ -35,9 +34,9 @@ pub(super) const CASES: &[Case] = &[
         number: 48,
         id: "offload-persists",
         area: "OffloadMISC",
-        title: "A configuration set by OID and the same one set by keyword and re-initialisation are equal.",
+        title: "A configuration that was set by OID is in force when the adapter comes back: NDIS wrote the keywords.",
         page: "using-registry-values-to-enable-and-disable-task-offloading",
-        needs: &[Need::Ipsec],
+        needs: &[Need::Offload],
         run: persists,
     },
     Case {
@@ -303,36 +302,41 @@ fn parameters_header(context: &Context) -> Outcome {
     Ok(())
 }
 
+/// Fields of NDIS_OFFLOAD_PARAMETERS, and values that one after the other are set.
+const FLIPS: &[(&str, &[u8])] = &[
+    ("IPv4Checksum", &[1, 2, 3, 4]),
+    ("TCPIPv4Checksum", &[1, 2, 3, 4]),
+    ("UDPIPv4Checksum", &[1, 2, 3, 4]),
+    ("TCPIPv6Checksum", &[1, 4]),
+    ("UDPIPv6Checksum", &[1, 4]),
+    ("LsoV2IPv4", &[1, 2]),
+    ("LsoV2IPv6", &[1, 2]),
+];
+
 fn persists(context: &Context) -> Outcome {
-    let hardware = context.facts()?.hardware().copied();
-    let Some(hardware) = hardware else { return Ok(()) };
-    let keywords = ["*IPsecOffloadV2", "*IPsecOffloadV2IPv4"];
-    // The keyword counts from 0, the parameter from 1.
-    for value in [0, 2, 3] {
-        if value == 2 && hardware.IPsecV2.Esp == 0 {
+    let Some(hardware) = context.facts()?.hardware().copied() else { return Ok(()) };
+    let ipsec: &[u8] = if hardware.IPsecV2.Esp == 0 { &[1, 4] } else { &[1, 3, 4] };
+    let flips = FLIPS.iter().copied().filter(|(field, _)| can(field, &hardware));
+    let switches_ipsec = hardware.IPsecV2.SaOffloadCapacity > 0;
+    let flips = flips.chain(switches_ipsec.then_some((ipsec_field(&hardware), ipsec)));
+    for (field, value) in flips.flat_map(|(field, values)| values.iter().map(move |value| (field, *value))) {
+        let adapter = context.driver()?.add_adapter(context.config())?;
+        // A half of a checksum offload that the hardware does not have is refused.
+        if !set(&adapter, with(field, value))?.is_success() {
+            adapter.halt(HaltAction::DeviceDisabled)?;
             continue;
         }
-        let adapter = context.driver()?.add_adapter(context.config())?;
-        succeed(
-            &adapter,
-            Oid::set(OID_TCP_OFFLOAD_PARAMETERS, with(ipsec_field(&hardware), value + 1)),
-            "OID_TCP_OFFLOAD_PARAMETERS",
-        )?;
         let by_oid = current(&adapter)?;
+        // NDIS wrote the new value to the registry before the driver saw the request.
+        let keywords = adapter.keywords();
         adapter.halt(HaltAction::DeviceDisabled)?;
-        let mut config = context.config();
-        for keyword in keywords {
-            config.keywords.set(keyword, value.to_string());
-        }
-        let adapter = context.driver()?.add_adapter(config)?;
+        let adapter = context.driver()?.add_adapter(crate::AdapterConfig { keywords })?;
         let by_keyword = current(&adapter)?;
         adapter.halt(HaltAction::DeviceDisabled)?;
         check!(
             by_oid == by_keyword,
-            "{} {value} and {} {} differ",
-            keywords[0],
-            ipsec_field(&hardware),
-            value + 1
+            "{field} {value}, set by OID, is gone or differs when the adapter comes back with the keywords that \
+             NDIS wrote"
         );
     }
     Ok(())

@@ -185,6 +185,9 @@ fn reset(context: &Context) -> Outcome {
         adapter.restart()?;
     }
     requests_end(context, &adapter)?;
+    if context.facts()?.registered.characteristics.CheckForHangHandlerEx.is_some() {
+        check!(!adapter.check_for_hang()?, "an adapter that works asks to be reset");
+    }
     if context.facts()?.shares_wire {
         let pair = Pair::new(context)?;
         pair.b.reset(ndis_sys::PASSIVE_LEVEL)?;

@@ -223,7 +223,7 @@ fn lengths(context: &Context) -> Outcome {
         let status = status(length)?;
         check!(status == NDIS_STATUS_SUCCESS, "a frame of {length} bytes ends with {}", status_text(status));
     }
-    for length in [0, 1, HEADER - 1, max + 5, max + 1000, 100_000] {
+    for length in [0, 1, HEADER - 1, max + 1, max + 4, max + 5, max + 1000, 100_000] {
         let status = status(length)?;
         check!(
             status == NDIS_STATUS_INVALID_LENGTH,

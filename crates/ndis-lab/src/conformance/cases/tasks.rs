@@ -156,6 +156,9 @@ fn send_checksums(context: &Context) -> Outcome {
             );
         }
     }
+    if bits.IpOptionsSupported() != 0 && bits.UdpChecksum() != 0 {
+        with_options(&pair, base)?;
+    }
     if bits.UdpChecksum() != 0 {
         // A checksum that comes out as zero goes as all ones (RFC 768).
         let zero = frame(&pair, UDP, &[0, 0])?;
@@ -171,6 +174,28 @@ fn send_checksums(context: &Context) -> Outcome {
             &received[at..at + 2]
         );
     }
+    Ok(())
+}
+
+/// A UDP packet behind an IPv4 header with options.
+fn with_options(pair: &Pair<'_>, base: TransmitChecksum) -> Outcome {
+    let plain = frame(pair, UDP, &payload(33))?;
+    let mut right = plain.clone();
+    // A router alert (RFC 2113).
+    right.splice(HEADER + IP..HEADER + IP, [0x94, 4, 0, 0]);
+    right[HEADER] = 0x46;
+    let total = u16::try_from(right.len() - HEADER).unwrap_or(0);
+    put(&mut right, HEADER + 2, total);
+    put(&mut right, HEADER + 10, 0);
+    let words = right[HEADER..HEADER + IP + 4].as_chunks().0.iter();
+    let sum = fold(words.map(|word| u32::from(u16::from_be_bytes(*word))).sum());
+    put(&mut right, HEADER + 10, !sum);
+    let mut given = right.clone();
+    put(&mut given, HEADER + 10, 0xdead);
+    put(&mut given, checksum_at(UDP) + 4, pseudo_header(UDP, plain.len() - HEADER - IP));
+    let request = base.with_IpHeaderChecksum(1).with_UdpChecksum(1).into_slot().addr();
+    let received = pair.carry(&[SendNbl::frame(given).oob(SLOT_CHECKSUM, request)], 1)?.remove(0).frame;
+    check!(received == station::padded(&right), "a packet with IPv4 options: a checksum is wrong");
     Ok(())
 }
 
@@ -242,6 +267,18 @@ fn receive_checksums(context: &Context) -> Outcome {
         "a UDP packet without checksum: slot 0 is {:#x}",
         word.0
     );
+    // The transport checksum of a fragment is nobody's to judge.
+    let mut fragment = frame(&pair, UDP, &payload(64))?;
+    fragment[HEADER + 6] = 0x20;
+    let sum = u16::from_be_bytes([fragment[HEADER + 10], fragment[HEADER + 11]]);
+    // One's complement: what is added to the header is taken off its checksum (RFC 1624).
+    put(&mut fragment, HEADER + 10, !fold(u32::from(!sum) + 0x2000));
+    let word = told(&fragment)?;
+    check!(
+        word.UdpChecksumSucceeded() == 0 && word.UdpChecksumFailed() == 0,
+        "a fragment of a UDP packet: slot 0 is {:#x}",
+        word.0
+    );
     let plain = told(&pair.frame(200, 1))?;
     check!(plain.0 == 0, "a frame that is no IP packet: slot 0 is {:#x}", plain.0);
     Ok(())
@@ -274,6 +311,8 @@ fn large_sends(context: &Context) -> Outcome {
     let Some(now) = configuration(context)? else { return Ok(()) };
     let least = now.LsoV2.IPv4.MinSegmentCount.max(2) as usize;
     let pair = Pair::new(context)?;
+    let options = context.facts()?.attributes.general.MacOptions;
+    let tags = options & ndis_sys::NDIS_MAC_OPTION_8021P_PRIORITY != 0;
     for mss in [536, 1000, 1448] {
         let most = now.LsoV2.IPv4.MaxOffLoadSize as usize;
         for length in [mss * least - 1, mss * least, mss * least + 1, mss * 7 + 3] {
@@ -283,9 +322,19 @@ fn large_sends(context: &Context) -> Outcome {
             let (given, header) = large(&pair, length)?;
             let list = SendNbl::frame(given).split(&[HEADER + IP + 32, 1000]);
             let list = list.oob(SLOT_LARGE, word(u32::try_from(mss).unwrap_or(0)).into_slot().addr());
+            // Priority 5, no VLAN.
+            let tag = if tags && mss == 1000 { 5 } else { 0 };
+            let list = list.oob(ndis_sys::Ieee8021QNetBufferListInfo, tag);
             let outcome = pair.send(&[list], SendOptions::default())?.remove(0);
             let segments = station::receive(&pair.b, length.div_ceil(mss), context.patience)?;
             judge_segments(&segments, mss, length, &header)?;
+            for segment in &segments {
+                let came = slot(&segment.oob, ndis_sys::Ieee8021QNetBufferListInfo);
+                check!(
+                    came == tag,
+                    "a large send with 802.1Q data {tag:#x}: a segment came in with {came:#x}"
+                );
+            }
             let done = LargeSend(slot(&outcome.oob, SLOT_LARGE));
             check!(
                 done.Type() == 1 && done.0 == LargeSend::default().with_Type(1).0,

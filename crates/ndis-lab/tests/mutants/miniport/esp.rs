@@ -88,6 +88,12 @@ pub(super) unsafe fn protect(
     if is(M::InboundHandleAccepted) {
         found = (*adapter).sas.iter().find(|sa| sa.handle == handle);
     }
+    if is(M::HandleOfOther) {
+        let all = *super::WIRE.adapters.get();
+        for other in all.into_iter().filter(|other| !other.is_null()) {
+            found = found.or((*other).sas.iter().find(|sa| sa.handle == handle && !sa.inbound));
+        }
+    }
     let Some(sa) = found else {
         return if is(M::UnknownHandleSendsClear) { Ok(()) } else { Err(NDIS_STATUS_FAILURE) };
     };
@@ -99,16 +105,31 @@ pub(super) unsafe fn protect(
     if is(M::NotEncrypted) {
         return Ok(());
     }
+    if is(M::SequenceChanged) {
+        frame[part.start + 7] ^= 1;
+    }
+    if is(M::IvCleared) {
+        frame[part.start + ESP..part.start + ESP + IV].fill(0);
+    }
     seal(sa, &mut frame[part]).ok_or(NDIS_STATUS_FAILURE)
 }
 
 /// Processes a received frame; gives out-of-band slots 1 and 12. The lock is held.
 pub(super) unsafe fn receive(adapter: *mut Adapter, frame: &mut [u8]) -> (usize, usize) {
     const DONE: usize = 2;
-    if !(*adapter).config.esp || !(*adapter).receive_on && !is(M::ReceivesBeforeEnabled) {
+    let off = !(*adapter).config.esp && !is(M::OffReceives);
+    if off {
+        // The stack is asked to delete what cannot be used now.
+        let asks = esp_part(frame).is_some_and(|part| {
+            let spi = &frame[part.start..part.start + 4];
+            (*adapter).sas.iter().any(|sa| sa.handle != 0 && sa.inbound && sa.spi == *spi)
+        });
+        return (if asks { 1 } else { 0 }, 0);
+    }
+    if !(*adapter).receive_on && !is(M::ReceivesBeforeEnabled) {
         return (0, 0);
     }
-    let Some(part) = esp_part(frame) else { return (0, 0) };
+    let Some(part) = esp_part(frame) else { return (if is(M::DoneAlways) { DONE } else { 0 }, 0) };
     let destination = &frame[HEADER + 16..HEADER + IP];
     let spi = &frame[part.start..part.start + 4];
     let found = (*adapter).sas.iter().find(|sa| {
@@ -131,12 +152,16 @@ pub(super) unsafe fn receive(adapter: *mut Adapter, frame: &mut [u8]) -> (usize,
             return (DONE | 3 << 16, 0);
         }
     } else if open(sa, esp).is_none() {
-        return if is(M::FailureNotTold) { (DONE, 0) } else { (DONE | 3 << 16, 0) };
+        let status = if is(M::FailureOfTunnel) { 5 } else { 3 };
+        return if is(M::FailureNotTold) { (DONE, 0) } else { (DONE | status << 16, 0) };
     }
     let end = esp.len() - ICV;
     let (pad, next) = (usize::from(esp[end - 2]), usize::from(esp[end - 1]));
     if is(M::TrailerNotTold) {
         return (DONE, 0);
     }
-    (DONE, next | pad << 8 | 1 << 16)
+    let next = if is(M::NextHeaderEsp) { 50 } else { next };
+    let pad = if is(M::PadLengthWrong) { pad + 2 } else { pad };
+    let done = if is(M::NextDoneToo) { DONE | 4 } else { DONE };
+    (done, next | pad << 8 | 1 << 16)
 }

@@ -159,6 +159,10 @@ struct Adapter {
     paged: *mut u8,
     /// For a mutant that completes it again.
     last_sent: *mut NET_BUFFER_LIST,
+    /// What mutants keep a pointer to that is not theirs any more.
+    kept: *mut u8,
+    /// A work item of a mutant.
+    item: NDIS_HANDLE,
 }
 
 fn header(kind: u8, revision: u8, size: u16) -> NDIS_OBJECT_HEADER {
@@ -194,6 +198,9 @@ pub(crate) unsafe extern "win64" fn driver_entry(
         if !is(M::EntryLeaks) {
             free(global);
         }
+        if is(M::EntryDeregistersNothing) {
+            NdisMDeregisterMiniportDriver(DRIVER.load(Ordering::Relaxed));
+        }
         return if is(M::EntryOtherStatus) {
             NDIS_STATUS_FAILURE
         } else if is(M::EntrySucceedsUnregistered) {
@@ -201,6 +208,11 @@ pub(crate) unsafe extern "win64" fn driver_entry(
         } else {
             status
         };
+    }
+    if is(M::RegisteredTwice) {
+        let first = DRIVER.load(Ordering::Relaxed);
+        register(object, path);
+        DRIVER.store(first, Ordering::Relaxed);
     }
     // One more step after registration, which may fail.
     let late = allocate(16);
@@ -223,23 +235,31 @@ unsafe fn register(object: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTS
         NDIS_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2,
         if is(M::CharacteristicsSize) { size + 4 } else { size },
     );
+    if is(M::CharacteristicsRevision) {
+        let size = NDIS_SIZEOF_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_1;
+        c.Header = header(NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS, 1, size);
+    }
+    if is(M::CharacteristicsType) {
+        c.Header.Type = NDIS_OBJECT_TYPE_DEFAULT;
+    }
     c.MajorNdisVersion = 6;
-    c.MinorNdisVersion = 30;
+    c.MinorNdisVersion = if is(M::CharacteristicsVersion) { 31 } else { 30 };
+    c.Flags = if is(M::CharacteristicsFlags) { 0x10 } else { 0 };
     c.InitializeHandlerEx = Some(initialize);
     c.HaltHandlerEx = Some(halt);
-    c.UnloadHandler = Some(unload);
-    c.PauseHandler = Some(life::pause);
+    c.UnloadHandler = (!is(M::UnloadHandlerMissing)).then_some(unload);
+    c.PauseHandler = (!is(M::PauseHandlerMissing)).then_some(life::pause);
     c.RestartHandler = Some(life::restart);
     c.OidRequestHandler = Some(oids::oid_request);
-    c.SendNetBufferListsHandler = Some(packets::send);
-    c.ReturnNetBufferListsHandler = Some(packets::return_lists);
+    c.SendNetBufferListsHandler = (!is(M::SendHandlerMissing)).then_some(packets::send);
+    c.ReturnNetBufferListsHandler = (!is(M::ReturnHandlerMissing)).then_some(packets::return_lists);
     c.CancelSendHandler = Some(packets::cancel_send);
     c.DevicePnPEventNotifyHandler = Some(life::pnp_event);
-    c.ShutdownHandlerEx = Some(life::shutdown);
+    c.ShutdownHandlerEx = (!is(M::ShutdownHandlerMissing)).then_some(life::shutdown);
     c.CancelOidRequestHandler = (!is(M::HandlerMissing)).then_some(oids::cancel_oid);
     c.CheckForHangHandlerEx = Some(life::check_for_hang);
     c.ResetHandlerEx = (!is(M::HangWithoutReset)).then_some(life::reset);
-    c.DirectOidRequestHandler = Some(sa::direct_oid);
+    c.DirectOidRequestHandler = (!is(M::CancelWithoutDirect)).then_some(sa::direct_oid);
     c.CancelDirectOidRequestHandler = (!is(M::DirectWithoutCancel)).then_some(sa::cancel_direct_oid);
     let mut handle = null_mut();
     let status = NdisMRegisterMiniportDriver(object, path, null_mut(), &mut c, &mut handle);
@@ -260,6 +280,9 @@ ndis_fn! {
             free(GLOBAL.load(Ordering::Relaxed));
         }
         if !is(M::NoDeregister) {
+            NdisMDeregisterMiniportDriver(DRIVER.load(Ordering::Relaxed));
+        }
+        if is(M::DeregisteredTwice) {
             NdisMDeregisterMiniportDriver(DRIVER.load(Ordering::Relaxed));
         }
     }

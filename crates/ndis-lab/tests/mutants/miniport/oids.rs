@@ -60,7 +60,8 @@ pub(super) fn offload(config: Config) -> NDIS_OFFLOAD {
             Bits: bits
                 .with_IpChecksum(on(config.ip))
                 .with_TcpChecksum(on(config.tcp))
-                .with_UdpChecksum(on(config.udp)),
+                .with_UdpChecksum(on(config.udp))
+                .with_IpOptionsSupported(on(config.ip | config.tcp | config.udp)),
         }
     };
     offload.Checksum.IPv4Transmit = checksum(0);
@@ -91,12 +92,22 @@ ndis_fn! {
         if (*adapter).removed && !is(M::RemovedAnswers) {
             return NDIS_STATUS_NOT_ACCEPTED;
         }
+        if is(M::OidLeaks) {
+            super::allocate(24);
+        }
+        if is(M::OidBufferKept) && !(*adapter).kept.is_null() {
+            (*adapter).kept.write_volatile(1);
+        }
         let status = match (*request).RequestType {
             NdisRequestQueryInformation | NdisRequestQueryStatistics => query(adapter, request),
             NdisRequestSetInformation => set(adapter, request),
             _ if is(M::MethodAccepted) => NDIS_STATUS_SUCCESS,
             _ => NDIS_STATUS_NOT_SUPPORTED,
         };
+        let status = if is(M::OidOddStatus) && status == NDIS_STATUS_NOT_SUPPORTED { 0x1234_5678 } else { status };
+        if is(M::OidBufferKept) && (*request).RequestType == NdisRequestSetInformation {
+            (*adapter).kept = (*request).DATA.SET_INFORMATION.InformationBuffer.cast();
+        }
         if is(M::OidCompletedInline) && status == NDIS_STATUS_SUCCESS {
             NdisMOidRequestComplete((*adapter).handle, request, status);
         }
@@ -115,7 +126,8 @@ ndis_fn! {
         let matches = !request.is_null() && ((*request).RequestId == id || is(M::CancelEndsAny));
         if matches && !id.is_null() && !is(M::CancelIgnored) {
             (*adapter).pended.store(null_mut(), Ordering::SeqCst);
-            NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_REQUEST_ABORTED);
+            let status = if is(M::CancelSucceeds) { NDIS_STATUS_SUCCESS } else { NDIS_STATUS_REQUEST_ABORTED };
+            NdisMOidRequestComplete((*adapter).handle, request, status);
             if is(M::CancelCompletesTwice) {
                 NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_REQUEST_ABORTED);
             }
@@ -128,6 +140,9 @@ ndis_fn! {
 
     pub(super) unsafe extern fn complete_pended(_dpc: *mut KDPC, context: PVOID, _one: PVOID, _two: PVOID) {
         let adapter = context.cast::<Adapter>();
+        if is(M::SleepInDpc) {
+            NdisMSleep(1);
+        }
         let request = (*adapter).pended.swap(null_mut(), Ordering::SeqCst);
         if request.is_null() {
             return;
@@ -139,8 +154,19 @@ ndis_fn! {
             NdisMDirectOidRequestComplete(handle, request, NDIS_STATUS_SUCCESS);
         } else if is(M::OidCompletedPending) {
             NdisMOidRequestComplete(handle, request, NDIS_STATUS_PENDING);
+        } else if is(M::OidCompletedUnderLock) {
+            let _guard = lock();
+            NdisMOidRequestComplete(handle, request, NDIS_STATUS_SUCCESS);
+        } else if is(M::OidReadsLater) {
+            NdisMOidRequestComplete(handle, request, NDIS_STATUS_SUCCESS);
+            // As one logs what was done.
+            let buffer = (&raw const (*request).DATA.SET_INFORMATION.InformationBuffer).read_volatile();
+            buffer.cast::<u8>().read_volatile();
         } else if !is(M::CancelIgnored) {
             NdisMOidRequestComplete(handle, request, NDIS_STATUS_SUCCESS);
+            if is(M::OidCompletedTwice) {
+                NdisMOidRequestComplete(handle, request, NDIS_STATUS_SUCCESS);
+            }
             if is(M::OidTouched) {
                 (*request).DATA.SET_INFORMATION.BytesRead = 0;
             }
@@ -200,9 +226,13 @@ unsafe fn query(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_S
         OID_GEN_TRANSMIT_BUFFER_SPACE | OID_GEN_RECEIVE_BUFFER_SPACE => {
             answer(request, &(frame * 80).to_le_bytes())
         }
+        OID_GEN_MAXIMUM_TOTAL_SIZE if is(M::TotalSizeWithoutHeader) => {
+            answer(request, &(frame - 14).to_le_bytes())
+        }
         OID_GEN_TRANSMIT_BLOCK_SIZE | OID_GEN_RECEIVE_BLOCK_SIZE | OID_GEN_MAXIMUM_TOTAL_SIZE => {
             answer(request, &frame.to_le_bytes())
         }
+        OID_GEN_VENDOR_DESCRIPTION if is(M::DescriptionUnterminated) => answer(request, b"A small miniport"),
         OID_GEN_VENDOR_DESCRIPTION => answer(request, b"A small miniport\0"),
         OID_GEN_VENDOR_DRIVER_VERSION => answer(request, &0x0001_0002_u32.to_le_bytes()),
         OID_GEN_INTERRUPT_MODERATION => answer(request, &[0x80, 1, 12, 0, 0, 0, 0, 0, 1, 0, 0, 0]),
@@ -210,7 +240,9 @@ unsafe fn query(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_S
         OID_GEN_RCV_OK => counter(request, packets((*adapter).received)),
         OID_GEN_STATISTICS => answer(request, &statistics(adapter)),
         OID_802_3_PERMANENT_ADDRESS => answer(request, &(*adapter).permanent),
+        OID_802_3_CURRENT_ADDRESS if is(M::CurrentIsPermanent) => answer(request, &(*adapter).permanent),
         OID_802_3_CURRENT_ADDRESS => answer(request, &(*adapter).mac),
+        OID_802_3_MAXIMUM_LIST_SIZE if is(M::ListSizeDiffers) => answer(request, &16_u32.to_le_bytes()),
         OID_802_3_MAXIMUM_LIST_SIZE => answer(request, &32_u32.to_le_bytes()),
         OID_PNP_QUERY_POWER => answer(request, &[]),
         _ if is(M::UnknownSucceeds) => NDIS_STATUS_SUCCESS,
@@ -232,11 +264,17 @@ unsafe fn answer(request: *mut NDIS_OID_REQUEST, bytes: &[u8]) -> NDIS_STATUS {
     if !bytes.is_empty() {
         buffer.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
     }
+    if is(M::AnswerUnderruns) && !bytes.is_empty() {
+        buffer.sub(1).write(1);
+    }
     if is(M::AnswerOverruns) && !bytes.is_empty() {
         buffer.add(room).write(1);
     }
     let wrong = if is(M::WrittenTooMany) { room as u32 + 4 } else { 0 };
     data.BytesWritten = bytes.len() as u32 + wrong;
+    if is(M::WrittenUnset) {
+        data.BytesWritten = 0;
+    }
     if is(M::WrittenIsRoom) {
         data.BytesWritten = room as u32;
     }
@@ -300,6 +338,9 @@ unsafe fn set(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_STA
                 return short(request, 4);
             }
             let filter = number(0);
+            if is(M::FilterOnlyRunning) && !(*adapter).running {
+                return NDIS_STATUS_NOT_ACCEPTED;
+            }
             if is(M::RefusedFilterApplied) {
                 (*adapter).filter = filter & 0x2f;
             }
@@ -335,7 +376,10 @@ unsafe fn set(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_STA
         OID_GEN_VENDOR_ID if is(M::QuerySet) => read = 4,
         _ => return NDIS_STATUS_NOT_SUPPORTED,
     }
-    data.BytesRead = read as u32;
+    data.BytesRead = read as u32 + if is(M::ReadTooMany) { 8 } else { 0 };
+    if is(M::IndicationRequired) && oid == OID_GEN_CURRENT_PACKET_FILTER {
+        return NDIS_STATUS_INDICATION_REQUIRED;
+    }
     NDIS_STATUS_SUCCESS
 }
 
@@ -345,7 +389,9 @@ unsafe fn machine_name(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, in
     (*adapter).name.copy_from_nonoverlapping(input.as_ptr(), keep);
     (*adapter).pended.store(request, Ordering::SeqCst);
     // Mutants that show while it is pending take their time.
-    let slow = [M::ResetLeavesPending, M::CancelCompletesTwice, M::CancelEndsAny].into_iter().any(is);
+    let slow = [M::ResetLeavesPending, M::CancelCompletesTwice, M::CancelEndsAny, M::CancelSucceeds]
+        .into_iter()
+        .any(is);
     let due = if slow { -1_000_000 } else { -50_000 };
     NdisSetTimerObject((*adapter).timer, LARGE_INTEGER { QuadPart: due }, 0, null_mut());
     NDIS_STATUS_PENDING
@@ -390,9 +436,17 @@ unsafe fn power(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, state: u3
         _ if is(M::AnyPowerState) => true,
         _ => return NDIS_STATUS_INVALID_DATA,
     };
+    if is(M::SleepRefused) && !awake {
+        return NDIS_STATUS_FAILURE;
+    }
     {
         let _guard = lock();
         (*adapter).low_power = !awake;
+        if is(M::SleepDropsSas) {
+            for slot in &mut (*adapter).sas {
+                slot.handle = 0;
+            }
+        }
         if is(M::SleepClearsFilter) {
             (*adapter).filter = 0;
         }
@@ -402,14 +456,19 @@ unsafe fn power(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, state: u3
         false if is(M::AsleepDisconnected) => MediaConnectStateDisconnected,
         false => MediaConnectStateUnknown,
     };
-    indicate_link(adapter, connect);
+    if !(is(M::AwakeNotTold) && awake) {
+        indicate_link(adapter, connect);
+    }
     (*request).DATA.SET_INFORMATION.BytesRead = 4;
     NDIS_STATUS_SUCCESS
 }
 
 unsafe fn tell_configuration(adapter: *mut Adapter) {
     if !is(M::ConfigurationNotTold) {
-        let mut now = offload((*adapter).config);
+        let mut now = offload(if is(M::ConfigurationStale) { super::HARDWARE } else { (*adapter).config });
+        if is(M::ConfigurationRevision) {
+            now.Header = header(NDIS_OBJECT_TYPE_OFFLOAD, 2, NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_2);
+        }
         let size = u32::from(NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3);
         indicate(adapter, NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG, (&raw mut now).cast(), size);
     }
@@ -425,6 +484,9 @@ unsafe fn parameters(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, inpu
         _ if is(M::LaterRevisionRefused) => return NDIS_STATUS_INVALID_DATA,
         _ => 26,
     };
+    if is(M::RefusedIsTold) {
+        tell_configuration(adapter);
+    }
     let wrong = kind != NDIS_OBJECT_TYPE_DEFAULT || size < known || size > input.len();
     if wrong && !is(M::ParametersHeaderIgnored) || known > input.len() {
         return NDIS_STATUS_INVALID_DATA;
@@ -474,7 +536,14 @@ unsafe fn parameters(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, inpu
     config.esp &= !is(M::SwitchedOnStaysOff);
     (*adapter).config = config;
     (*request).DATA.SET_INFORMATION.BytesRead = known as u32;
-    (*request).SupportedRevision = revision.min(3);
+    if !is(M::RevisionNotTold) {
+        (*request).SupportedRevision = revision.min(3);
+    }
+    if is(M::OffDropsSas) && !config.esp {
+        for slot in &mut (*adapter).sas {
+            slot.handle = 0;
+        }
+    }
     tell_configuration(adapter);
     NDIS_STATUS_SUCCESS
 }

@@ -74,6 +74,35 @@ const NOTHING: Delivery =
     Delivery { to: null_mut(), first: null_mut(), last: null_mut(), count: 0, low: false };
 
 unsafe fn complete(adapter: *mut Adapter, chain: *mut NET_BUFFER_LIST, at_dispatch: bool) {
+    if is(M::SendUnderLock) {
+        let _guard = lock();
+        return NdisMSendNetBufferListsComplete((*adapter).handle, chain, 0);
+    }
+    if is(M::SendNextRead) {
+        // One after the other, as netvmini once returned its receives.
+        let mut list = chain;
+        while !list.is_null() {
+            NdisMSendNetBufferListsComplete((*adapter).handle, list, 0);
+            list = (&raw const (*list).Next).read_volatile();
+        }
+        return;
+    }
+    if is(M::SendFirstOnly) {
+        (*chain).Next = null_mut();
+    }
+    if is(M::SendCircle) {
+        let mut last = chain;
+        while !(*last).Next.is_null() {
+            last = (*last).Next;
+        }
+        (*last).Next = chain;
+    }
+    if is(M::SendOtherAdapter) {
+        let others = *WIRE.adapters.get();
+        if let Some(other) = others.into_iter().find(|other| !other.is_null() && *other != adapter) {
+            return NdisMSendNetBufferListsComplete((*other).handle, chain, 0);
+        }
+    }
     let flags = if at_dispatch || is(M::DispatchFlag) { NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL } else { 0 };
     let odd = if is(M::SendOddFlags) { 0x100 } else { 0 };
     NdisMSendNetBufferListsComplete((*adapter).handle, chain, flags | odd);
@@ -121,6 +150,19 @@ ndis_fn! {
         let at_dispatch = flags & NDIS_SEND_FLAGS_DISPATCH_LEVEL != 0;
         (*adapter).last_sent = chain;
         spoil_irql(adapter, at_dispatch);
+        if is(M::SendReadsLater) {
+            // The data of the send before, as a statistic of what was last sent would have it.
+            if !(*adapter).kept.is_null() {
+                (*adapter).kept.read_volatile();
+            }
+            (*adapter).kept = (*(*(*chain).FirstNetBuffer).CurrentMdl).MappedSystemVa.cast();
+        }
+        if is(M::SenderListFreed) {
+            NdisFreeNetBufferList(chain);
+        }
+        if is(M::SendLoopedBack) && (*adapter).running {
+            NdisMIndicateReceiveNetBufferLists((*adapter).handle, chain, 0, 1, NDIS_RECEIVE_FLAGS_RESOURCES);
+        }
         let status = {
             let _guard = lock();
             let status = refusal(adapter);
@@ -131,6 +173,9 @@ ndis_fn! {
             }
             status
         };
+        if is(M::RemovedForgets) && status == NDIS_STATUS_NOT_ACCEPTED || is(M::AsleepForgets) && status == NDIS_STATUS_LOW_POWER_STATE {
+            return;
+        }
         if status != NDIS_STATUS_SUCCESS {
             return complete_all(adapter, chain, status, at_dispatch);
         }
@@ -206,6 +251,18 @@ unsafe fn spoil_irql(adapter: *mut Adapter, at_dispatch: bool) {
             free(block);
         }
     }
+    if is(M::DprLockAtPassive) {
+        // Released as if at DISPATCH_LEVEL, which nobody raised to.
+        KeReleaseSpinLock(own.cast(), DISPATCH_LEVEL);
+    }
+    if is(M::IrqlDropped) && at_dispatch {
+        KeLowerIrql(PASSIVE_LEVEL);
+        KeRaiseIrqlToDpcLevel();
+    }
+    if is(M::SavedTooMuch) {
+        let mut save: XSTATE_SAVE = std::mem::zeroed();
+        KeRestoreExtendedProcessorState(&mut save);
+    }
     if is(M::IrqlLeftRaised) && !at_dispatch {
         KeRaiseIrqlToDpcLevel();
     }
@@ -269,6 +326,33 @@ unsafe fn spoil_list(list: *mut NET_BUFFER_LIST) {
     if is(M::SendChainChanged) {
         (*buffer).DataLength = (*buffer).DataLength.wrapping_sub(1);
     }
+    if is(M::ListReservedWritten) {
+        (*list).ProtocolReserved[1] = 1 as PVOID;
+    }
+    if is(M::NdisReservedWritten) {
+        (*list).NdisReserved[0] = 1 as PVOID;
+    }
+    if is(M::BufferReservedWritten) {
+        (*buffer).ProtocolReserved[0] = 1 as PVOID;
+    }
+    if is(M::DataOffsetMoved) && (*buffer).DataLength > 20 {
+        (*buffer).DataOffset += 14;
+        (*buffer).CurrentMdlOffset += 14;
+        (*buffer).DataLength -= 14;
+    }
+    let running = (*list).Status == NDIS_STATUS_SUCCESS;
+    for (mutant, status) in [
+        (M::PausedWhileRunning, NDIS_STATUS_PAUSED),
+        (M::AsleepWhileAwake, NDIS_STATUS_LOW_POWER_STATE),
+        (M::ResetUnasked, NDIS_STATUS_RESET_IN_PROGRESS),
+        (M::AbortedUnasked, NDIS_STATUS_SEND_ABORTED),
+        (M::RemovedUnasked, NDIS_STATUS_NOT_ACCEPTED),
+        (M::SendLeftPending, NDIS_STATUS_PENDING),
+    ] {
+        if is(mutant) && running {
+            (*list).Status = status;
+        }
+    }
     if is(M::SendOddStatus) {
         (*list).Status = NDIS_STATUS_INVALID_DATA;
     }
@@ -299,6 +383,7 @@ unsafe fn send_list(
                 let _guard = lock();
                 put_on_wire(adapter, frame, out);
             }
+            Err(_) if is(M::PartSucceeds) && buffer != (*list).FirstNetBuffer => {}
             Err(status) => {
                 let _guard = lock();
                 (*adapter).send_errors += 1;
@@ -330,9 +415,11 @@ unsafe fn send_large(
         return status;
     }
     let max = (*adapter).max_frame;
+    let tag = (*list).NetBufferListInfo[Ieee8021QNetBufferListInfo as usize] as usize;
     let done = tasks::segment(&whole, info, max, |segment| {
+        let tagged = if is(M::LargeTagLost) { segment.to_vec() } else { with_tag(segment, tag) };
         let _guard = lock();
-        put_on_wire(adapter, segment, out);
+        put_on_wire(adapter, &tagged, out);
     });
     if done.is_none() {
         return NDIS_STATUS_FAILURE;
@@ -341,6 +428,16 @@ unsafe fn send_large(
         (*list).NetBufferListInfo[TcpLargeSendNetBufferListInfo as usize] = (1 << 30) as PVOID;
     }
     NDIS_STATUS_SUCCESS
+}
+
+/// A frame with the tag that out-of-band slot 4 asks for.
+fn with_tag(frame: &[u8], tag: usize) -> Vec<u8> {
+    let mut tagged = frame.to_vec();
+    if tag != 0 {
+        let tci = (tag & 7) << 13 | (tag >> 4 & 0xfff);
+        tagged.splice(12..12, [0x81, 0, (tci >> 8) as u8, tci as u8]);
+    }
+    tagged
 }
 
 /// Gathers a frame, pads, protects and tags it; gives its length.
@@ -352,7 +449,7 @@ unsafe fn assemble(
 ) -> Result<usize, NDIS_STATUS> {
     let length = (*buffer).DataLength as usize;
     let least = if is(M::EmptyAccepted) { 0 } else { HEADER };
-    let max = (*adapter).max_frame;
+    let max = (*adapter).max_frame + if is(M::LongByFour) { 4 } else { 0 };
     if length > max && is(M::LongAccepted) {
         return Ok(0);
     }
@@ -380,7 +477,8 @@ unsafe fn assemble(
     let tag = (*list).NetBufferListInfo[Ieee8021QNetBufferListInfo as usize] as usize;
     if tag != 0 && !is(M::TagNotSent) {
         scratch.add(12).copy_to(scratch.add(16), padded - 12);
-        let tci = (tag & 7) << 13 | (tag >> 4 & 0xfff);
+        let priority = if is(M::PriorityLost) { 0 } else { tag & 7 };
+        let tci = priority << 13 | (tag >> 4 & 0xfff);
         std::slice::from_raw_parts_mut(scratch.add(12), 4).copy_from_slice(&[
             0x81,
             0,
@@ -401,9 +499,22 @@ unsafe fn gather(buffer: *mut NET_BUFFER, to: *mut u8, length: usize) -> Result<
     let mut done = 0;
     while done < length && !mdl.is_null() {
         let here = ((*mdl).ByteCount as usize - skip).min(length - done);
+        if here == 0 && is(M::EmptyMdlEnds) {
+            to.add(done).write_bytes(0, length - done);
+            break;
+        }
         if here > 0 {
             let address = MmGetSystemAddressForMdlSafe(mdl, 16).cast::<u8>();
-            if address.is_null() {
+            if is(M::MdlOverread) && !address.is_null() {
+                // Eight bytes at a time.
+                let mut at = 0;
+                while at < here {
+                    address.add(skip + at).cast::<u64>().read_unaligned();
+                    at += 8;
+                }
+                address.add((*mdl).ByteCount as usize).read_volatile();
+            }
+            if address.is_null() && !is(M::MapUnchecked) {
                 return Err(if is(M::ResourcesAsFailure) {
                     NDIS_STATUS_FAILURE
                 } else {
@@ -462,7 +573,7 @@ unsafe fn put_on_wire(from: *mut Adapter, frame: &[u8], out: &mut [Delivery; 16]
     count(&mut (*from).sent, frame);
     let adapters = *WIRE.adapters.get();
     for (to, delivery) in adapters.into_iter().zip(out) {
-        if to.is_null() || to == from || !(*to).running && !is(M::PausedReceives) {
+        if to.is_null() || to == from && !is(M::HearsItself) || !(*to).running && !is(M::PausedReceives) {
             continue;
         }
         if (*to).removed || (*to).low_power && !is(M::AsleepReceives) || !accepts(to, frame) {
@@ -536,6 +647,34 @@ unsafe fn fill(to: *mut Adapter, rx: *mut Rx, frame: &[u8]) {
     if is(M::FcsIndicated) || is(M::LongIndicated) && length == (*to).max_frame {
         length += 4;
     }
+    if is(M::ShortIndicated) {
+        length = 10;
+    }
+    if is(M::ChainTooShort) {
+        length = (*(*rx).mdl).ByteCount as usize + 1;
+    }
+    if is(M::ChecksumBoth) {
+        (*list).NetBufferListInfo[TcpIpChecksumNetBufferListInfo as usize] = 0x24 as PVOID;
+    }
+    if is(M::ChecksumReserved) {
+        (*list).NetBufferListInfo[TcpIpChecksumNetBufferListInfo as usize] = 0x8000 as PVOID;
+    }
+    if is(M::PriorityReserved) {
+        (*list).NetBufferListInfo[Ieee8021QNetBufferListInfo as usize] = 0x70_0000 as PVOID;
+    }
+    if is(M::CryptoReserved) {
+        (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] = 0x10 as PVOID;
+    }
+    if is(M::CryptoStatusAlone) {
+        (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] = 0x3_0000 as PVOID;
+    }
+    if is(M::NextCryptoAlone) {
+        (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] = 4 as PVOID;
+    }
+    if is(M::DeleteRequested) {
+        let word = (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] as usize | 1;
+        (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] = word as PVOID;
+    }
     let buffer = (*list).FirstNetBuffer;
     (*buffer).CurrentMdl = (*rx).mdl;
     (*buffer).CurrentMdlOffset = if is(M::CurrentMdlOffsetWrong) { 2 } else { 0 };
@@ -557,6 +696,13 @@ unsafe fn indicate(delivery: &Delivery, at_dispatch: bool) {
     if is(M::SingleTypeAlways) {
         flags |= NDIS_RECEIVE_FLAGS_SINGLE_ETHER_TYPE;
     }
+    if is(M::ReceiveFlagsUnknown) {
+        flags |= 0x8_0000;
+    }
+    let port = if is(M::ReceivePort) { 1 } else { 0 };
+    if is(M::ReceiveCircle) {
+        (*(*delivery.last).list).Next = (*delivery.first).list;
+    }
     let count = if is(M::CountWrong) { delivery.count + 1 } else { delivery.count };
     let handle = (*to).handle;
     let list = (*delivery.first).list;
@@ -569,7 +715,26 @@ unsafe fn indicate(delivery: &Delivery, at_dispatch: bool) {
         (*list).FirstNetBuffer = null_mut();
     }
     let indicated = if is(M::ListOfNoPool) { &raw mut stranger } else { list };
-    NdisMIndicateReceiveNetBufferLists(handle, indicated, 0, count, flags);
+    NdisMIndicateReceiveNetBufferLists(handle, indicated, port, count, flags);
+    if is(M::ReceiveWritten) && !delivery.low {
+        (*list).Status = NDIS_STATUS_FAILURE;
+    }
+    if is(M::ReceiveDataWritten) && !delivery.low {
+        (*delivery.first).data.add(20).write_volatile(0x99);
+    }
+    if is(M::ReceiveFreed) && !delivery.low {
+        NdisFreeNetBufferList(list);
+    }
+    if is(M::ReceiveMdlFreed) && !delivery.low {
+        NdisFreeMdl((*delivery.first).mdl);
+        (*delivery.first).mdl = null_mut();
+    }
+    if is(M::ReceiveNextRead) && !delivery.low {
+        let mut next = list;
+        while !next.is_null() {
+            next = (&raw const (*next).Next).read_volatile();
+        }
+    }
     if is(M::NoBuffer) {
         (*list).FirstNetBuffer = stranger.FirstNetBuffer;
     }

@@ -12,6 +12,9 @@ ndis_fn! {
         if (*adapter).removed {
             return NDIS_STATUS_NOT_ACCEPTED;
         }
+        if is(M::DirectSleeps) {
+            NdisMSleep(1);
+        }
         if is(M::DirectPaged) {
             let block = ExAllocatePool2(POOL_FLAG_PAGED, 40, TAG);
             if !block.is_null() {
@@ -41,6 +44,14 @@ ndis_fn! {
         }
         if status == NDIS_STATUS_SUCCESS {
             data.BytesRead = length as u32;
+        }
+        if is(M::DirectNeverEnds) && status == NDIS_STATUS_SUCCESS {
+            return NDIS_STATUS_PENDING;
+        }
+        if is(M::DirectTwice) && status == NDIS_STATUS_SUCCESS {
+            NdisMDirectOidRequestComplete((*adapter).handle, request, status);
+            NdisMDirectOidRequestComplete((*adapter).handle, request, status);
+            return NDIS_STATUS_PENDING;
         }
         if is(M::DirectWrongCompletion) && status == NDIS_STATUS_SUCCESS {
             NdisMOidRequestComplete((*adapter).handle, request, status);
@@ -90,9 +101,10 @@ unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
         return None;
     }
     let esn = word(association) & IPSEC_OFFLOAD_V2_ESN_SA != 0;
-    let ip6 = request.flags & IPSEC_OFFLOAD_V2_IPv6 != 0;
+    let ip6 = request.flags & IPSEC_OFFLOAD_V2_IPv6 != 0 && !is(M::Ip6Accepted);
+    let udp_esp = if is(M::UdpEspAccepted) { 0 } else { request.udp_esp };
     let esp = word(association.add(4)).cast_signed() == IPsecOffloadV2Esp;
-    if request.count != 1 && !is(M::CountIgnored) || ip6 || !esp || request.udp_esp != 0 {
+    if request.count != 1 && !is(M::CountIgnored) || ip6 || !esp || udp_esp != 0 {
         return None;
     }
     let mut sa = Sa {
@@ -144,7 +156,7 @@ unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
         }
         (*other).key[0] = key;
     }
-    Some(sa.handle)
+    Some(if is(M::HandleZero) { 0 } else { sa.handle })
 }
 
 unsafe fn add_ex(adapter: *mut Adapter, buffer: *mut u8, length: usize) -> NDIS_STATUS {
@@ -254,6 +266,12 @@ unsafe fn delete(adapter: *mut Adapter, buffer: *mut u8, length: usize) -> NDIS_
         let handle = node.add(offset_of!(Raw, OffloadHandle)).cast::<usize>().read_unaligned();
         {
             let _guard = lock();
+            if is(M::DeletePairs) && (*adapter).sas.iter().any(|sa| sa.handle == handle && sa.inbound) {
+                // All that this peer has.
+                for slot in &mut (*adapter).sas {
+                    slot.handle = 0;
+                }
+            }
             for slot in &mut (*adapter).sas {
                 let slot_only = is(M::DeleteBySlot) && handle != 0 && slot.handle & 0xff == handle & 0xff;
                 if handle != 0 && (slot.handle == handle || slot_only) {

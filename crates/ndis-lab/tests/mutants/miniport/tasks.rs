@@ -9,7 +9,7 @@ const UDP: u8 = 17;
 
 fn sum(bytes: &[u8]) -> u32 {
     let (words, rest) = bytes.as_chunks::<2>();
-    let last = rest.first().map_or(0, |byte| u32::from(*byte) << 8);
+    let last = rest.first().map_or(0, |byte| if is(M::OddByteLost) { 0 } else { u32::from(*byte) << 8 });
     words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum::<u32>() + last
 }
 
@@ -27,9 +27,9 @@ fn put(frame: &mut [u8], at: usize, value: u16) {
 /// Lengths of the IPv4 header and of the packet, if the frame holds one that is no fragment.
 fn ipv4(frame: &[u8]) -> Option<(usize, usize)> {
     let ip = frame.get(HEADER..HEADER + 20)?;
-    let header = 4 * usize::from(ip[0] & 0xf);
+    let header = if is(M::OptionsIgnored) { 20 } else { 4 * usize::from(ip[0] & 0xf) };
     let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
-    let fragment = ip[6] & 0x3f | ip[7];
+    let fragment = if is(M::FragmentsJudged) { 0 } else { ip[6] & 0x3f | ip[7] };
     let good = frame[12..14] == [8, 0] && ip[0] >> 4 == 4 && header >= 20 && header <= total;
     (good && fragment == 0 && HEADER + total <= frame.len()).then_some((header, total))
 }
@@ -119,16 +119,22 @@ pub(super) fn segment(frame: &[u8], info: usize, max: usize, mut send: impl FnMu
     if all + mss > max && !is(M::LargeMssTrusted) {
         return None;
     }
-    let (headers, count) = (&frame[..all], payload.len().div_ceil(mss));
-    for (at, part) in payload.chunks(mss).enumerate() {
+    let step = if is(M::LargeStepWrong) { mss + 1 } else { mss };
+    let (headers, count) = (&frame[..all], payload.len().div_ceil(step));
+    for (at, part) in payload.chunks(step).enumerate() {
         let mut segment = headers.to_vec();
+        if is(M::LargeOptionsLost) && at > 0 {
+            segment[offset + 20..].fill(1);
+        }
         segment.extend_from_slice(part);
         let last = at + 1 == count;
         if last && is(M::LargeLastLost) {
             break;
         }
         let total = (segment.len() - HEADER) as u16;
-        put(&mut segment, HEADER + 2, total);
+        if !is(M::LargeLengthKept) {
+            put(&mut segment, HEADER + 2, total);
+        }
         let id = u16::from_be_bytes([frame[HEADER + 4], frame[HEADER + 5]]).wrapping_add(at as u16);
         put(&mut segment, HEADER + 4, if is(M::LargeIdNotWrapped) { id } else { id & 0x7fff });
         let sequence =
@@ -145,7 +151,9 @@ pub(super) fn segment(frame: &[u8], info: usize, max: usize, mut send: impl FnMu
         put(&mut segment, offset + 16, 0);
         let length = segment.len() - offset;
         let checksum = !fold(sum(&segment[offset..]) + pseudo_header(&segment, TCP, length));
-        put(&mut segment, offset + 16, checksum);
+        if !is(M::LargeChecksumLeft) {
+            put(&mut segment, offset + 16, checksum);
+        }
         let padded = segment.len().max(60);
         segment.resize(padded, 0);
         send(&mut segment);

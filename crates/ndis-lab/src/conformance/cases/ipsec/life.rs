@@ -3,23 +3,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use etherparse::PacketBuilder;
 use ndis_sys::{OID_TCP_OFFLOAD_PARAMETERS, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX};
 
 use super::super::offload::{ipsec_field, with};
 use crate::adapter::oid::Oid;
 use crate::adapter::receive::Received;
-use crate::adapter::send::SendOptions;
+use crate::adapter::send::{SendNbl, SendOptions};
 use crate::adapter::{Adapter, HaltAction};
 use crate::conformance::context::Context;
 use crate::conformance::station::{self, SILENCE, succeed};
-use crate::conformance::{Need, Outcome, check, status_text};
+use crate::conformance::{Need, Outcome, Stop, check, status_text};
 use crate::error::LabError;
 use crate::ipsec_v2::{self, DeleteSaList};
-use crate::transport::Direction;
+use crate::transport::{Direction, OutboundSa, TransportSa, ethernet};
 
 use super::{
-    CRYPTO_DONE, IP, SLOT_IPSEC, SPI, Secured, add, delete, monitor, offered, receive_on, slot, transport_sa,
-    udp,
+    A, B, CRYPTO_DONE, IP, SA_DELETE_REQUEST, SLOT_HEADER, SLOT_IPSEC, SPI, Secured, add, common, delete,
+    monitor, offered, receive_on, slot, transport_sa, udp,
 };
 
 pub(super) fn stress(context: &Context) -> Outcome {
@@ -86,6 +87,91 @@ pub(super) fn stress(context: &Context) -> Outcome {
     );
     b.take_received();
     secured.carry(&udp(70, 1)?)
+}
+
+/// A pair with SAs both ways: as [`Secured`], and back from B to A.
+struct BothWays<'c> {
+    there: Secured<'c>,
+    back: OutboundSa,
+    /// B's handle of the SA back, and A's.
+    back_handles: [usize; 2],
+}
+
+impl<'c> BothWays<'c> {
+    fn new(context: &'c Context) -> Outcome<Self> {
+        let there = Secured::new(context, common(context)?)?;
+        let sa = TransportSa { source: B, destination: A, ..transport_sa(there.sa.algorithm, SPI + 0x40) };
+        let out = add(&there.pair.b, &sa.parameters(Direction::Outbound))?;
+        let inbound = add(&there.pair.a, &sa.parameters(Direction::Inbound))?;
+        Ok(Self { there, back: OutboundSa::new(sa, out, 0x77_0000_0000), back_handles: [out, inbound] })
+    }
+
+    /// Sends a packet from B to A under the SA back; the word of slot 1 with which it came in.
+    fn carry_back(&mut self, payload: u8) -> Outcome<usize> {
+        let mut packet = Vec::new();
+        PacketBuilder::ipv4(B.octets(), A.octets(), 64)
+            .udp(9, 7)
+            .write(&mut packet, &[payload; 40])
+            .map_err(|error| Stop::Failed(error.to_string()))?;
+        let framed = self.back.frame(&packet).map_err(|error| Stop::Failed(error.to_string()))?;
+        let (a, b) = (&self.there.pair.a, &self.there.pair.b);
+        let frame = ethernet(station::address(a), station::address(b), &framed.packet);
+        let list =
+            SendNbl::frame(frame).oob(SLOT_IPSEC, self.back_handles[0]).oob(SLOT_HEADER, framed.header);
+        let patience = self.there.pair.patience();
+        station::send_all(b, &[list], SendOptions::default(), patience)?;
+        Ok(slot(&station::receive(a, 1, patience)?[0], SLOT_IPSEC))
+    }
+
+    /// Sends an encrypted packet from A to B as a peer does; the word of slot 1.
+    fn sealed_there(&mut self, seed: u8) -> Outcome<(usize, bool)> {
+        let frame = self.there.sealed(&udp(64, seed)?)?;
+        let received = self.there.pair.carry(&[SendNbl::frame(frame.clone())], 1)?.remove(0);
+        Ok((slot(&received, SLOT_IPSEC), received.frame == station::padded(&frame)))
+    }
+}
+
+pub(super) fn delete_request(context: &Context) -> Outcome {
+    let mut both = BothWays::new(context)?;
+    let Some(hardware) = context.facts()?.hardware() else { return Ok(()) };
+    let field = ipsec_field(hardware);
+    let quiet = |word: usize, when: &str| -> Outcome {
+        check!(word == CRYPTO_DONE, "{when}: slot 1 is {word:#x}; CryptoDone alone is expected");
+        Ok(())
+    };
+    for seed in 0..3 {
+        quiet(both.sealed_there(seed)?.0, "nothing has changed")?;
+        quiet(both.carry_back(seed)?, "nothing has changed")?;
+    }
+    // What makes a miniport ask: the offload is switched off while SAs live.
+    let b = both.there.pair.b.clone();
+    let switch = |value: u8| Oid::set(OID_TCP_OFFLOAD_PARAMETERS, with(field, value));
+    succeed(&b, switch(1), "switching IPsec off")?;
+    for seed in 3..6 {
+        let (word, same) = both.sealed_there(seed)?;
+        let asked = word & SA_DELETE_REQUEST != 0;
+        let done = word & CRYPTO_DONE != 0;
+        check!(
+            if done { asked } else { same && word & !SA_DELETE_REQUEST == 0 },
+            "IPsec is switched off: slot 1 is {word:#x}, and the packet is {}; it is processed only if its \
+             deletion is asked for",
+            if same { "as it was sent" } else { "changed" }
+        );
+    }
+    // Nothing was dropped: all SAs work again without being added again.
+    succeed(&b, switch(3), "switching ESP on again")?;
+    quiet(both.sealed_there(6)?.0, "IPsec is on again, and the inbound SA was not deleted")?;
+    quiet(both.carry_back(7)?, "IPsec is on again, and the outbound SA was not deleted")?;
+    // The stack deletes the inbound SA, then its partner: until then that one works.
+    delete(&b, &[both.there.inbound])?;
+    let (word, same) = both.sealed_there(8)?;
+    check!(word == 0 && same, "the inbound SA is deleted, and a packet of it has {word:#x} in slot 1");
+    quiet(both.carry_back(9)?, "the inbound SA is deleted, and its outbound partner is not")?;
+    delete(&b, &[both.back_handles[0]])?;
+    let a = both.there.pair.a.clone();
+    a.take_received();
+    check!(both.carry_back(10).is_err(), "a packet is sent under an SA after its DELETE_SA");
+    delete(&a, &[both.there.out.handle, both.back_handles[1]])
 }
 
 pub(super) fn outlives_changes(context: &Context) -> Outcome {

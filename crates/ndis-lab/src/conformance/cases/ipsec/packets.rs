@@ -136,6 +136,12 @@ pub(super) fn handles_on_sends(context: &Context) -> Outcome {
             fails_unheard(context, a, &monitor, &list, handle, what)?;
         }
     }
+    // An outbound SA of another adapter with the same driver, if its handle is another number.
+    let foreign = add(&secured.pair.b, &transport_sa(algorithm, SPI).parameters(Direction::Outbound))?;
+    if foreign != own && foreign != inbound {
+        fails_unheard(context, a, &monitor, &list, foreign, "the handle of an SA of another adapter")?;
+    }
+    delete(&secured.pair.b, &[foreign])?;
     // The slot of the deleted SA is used again; its old handle is none of the new SA.
     let again = add(a, &transport_sa(algorithm, SPI).parameters(Direction::Outbound)).ok();
     fails_unheard(context, a, &monitor, &list, gone, "the handle of an SA whose slot is used again")?;

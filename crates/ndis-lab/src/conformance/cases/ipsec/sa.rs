@@ -15,10 +15,10 @@ use crate::adapter::oid::Oid;
 use crate::conformance::context::Context;
 use crate::conformance::facts::GCM;
 use crate::conformance::{Outcome, check, status_text};
-use crate::ipsec_v2::{self, AddSaList, Association, DeleteSaList, Operation, update_sa};
+use crate::ipsec_v2::{self, AddSaList, Association, DeleteSaList, Operation, SaParameters, update_sa};
 use crate::transport::{Algorithm, Direction};
 
-use super::{SPI, add, delete, delete_all, impossible, offered, parameters, transport_sa};
+use super::{A, B, SPI, add, delete, delete_all, impossible, offered, parameters, transport_sa};
 
 pub(super) fn add_sa_list(context: &Context) -> Outcome {
     let algorithm = offered(context)?[0];
@@ -174,6 +174,33 @@ pub(super) fn algorithms(context: &Context) -> Outcome {
         let mut ah = esp(0x9000, GCM & 8, 20);
         ah.operation = Operation::Ah;
         check!(!attempt(ah)?, "an AH SA is taken, and AH is not advertised");
+    }
+    let id = GCM & ipsec.EncryptionAlgorithms & (GCM & ipsec.EncryptionAlgorithms).wrapping_neg();
+    let key = Algorithm::ALL.iter().find(|a| a.identifier() == id).map_or(20, |a| a.key_length());
+    let refused = |sa: &SaParameters, what: &str| -> Outcome {
+        let (outcome, handle) = adapter.add_sa_ex(sa)?;
+        check!(
+            !outcome.is_success() && handle.is_none(),
+            "{what} SA is taken, and {what} is not advertised: {}",
+            status_text(outcome.status)
+        );
+        Ok(())
+    };
+    if ipsec.IPv6Supported == 0 {
+        let (source, destination) = (A.to_ipv6_mapped().into(), B.to_ipv6_mapped().into());
+        refused(&SaParameters::new(false, source, destination, esp(0x9002, id, key)), "an IPv6")?;
+    }
+    if ipsec.UdpEsp == 0 {
+        let mut sa = parameters(false, esp(0x9003, id, key));
+        // UDP encapsulation of transport ESP (RFC 3948).
+        sa.udp_esp = 1;
+        refused(&sa, "a UDP-ESP")?;
+    }
+    if ipsec.AhEspCombined == 0 {
+        let mut sa = parameters(false, esp(0x9004, id, key));
+        let ah = Association { operation: Operation::Ah, ..esp(0x9005, id, key) };
+        sa.associations.push(ah);
+        refused(&sa, "an AH+ESP")?;
     }
     if ipsec.ExtendedSequenceNumbers == 0 {
         let id = GCM & ipsec.EncryptionAlgorithms & (GCM & ipsec.EncryptionAlgorithms).wrapping_neg();
