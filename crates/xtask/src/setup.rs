@@ -57,6 +57,14 @@ const WINE: Need = Need {
     look: || ask(Command::new("wine").arg("--version")).ok_or_else(|| "Wine is not installed".into()),
 };
 
+/// Network namespaces and devices.
+const IPROUTE: Need = Need {
+    name: "iproute2",
+    purpose: "a TAP device in a network namespace (test --long)",
+    packages: &["iproute2"],
+    look: || ask(Command::new("ip").arg("-V")).ok_or_else(|| "iproute2 is not installed".into()),
+};
+
 /// liburcu, to compare the SA table with.
 const LIBURCU: Need = Need {
     name: "liburcu",
@@ -136,6 +144,20 @@ pub fn judge(steps: &Steps, install: Install) -> Outcome {
 /// [`Failure::Cannot`]: it is not; the line says what to do.
 pub fn wine(steps: &Steps, install: Install) -> Outcome {
     provide(steps, install, &[WINE])
+}
+
+/// Sees to it that a TAP device can be used in a network namespace: root, the kernel's driver, iproute2.
+///
+/// # Errors
+/// [`Failure::Cannot`]: it cannot; the line says why.
+pub fn tap(steps: &Steps, install: Install) -> Outcome {
+    if !Path::new("/dev/net/tun").exists() {
+        return Err(Failure::Cannot("this machine has no /dev/net/tun".into()));
+    }
+    if ask(Command::new("id").arg("-u")).as_deref().map(str::trim) != Some("0") {
+        return Err(Failure::Cannot("only root may make network namespaces and TAP devices".into()));
+    }
+    provide(steps, install, &[IPROUTE])
 }
 
 /// Sees to it that the peers in C of the SA table's benchmark can be built.

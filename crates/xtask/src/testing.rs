@@ -110,6 +110,13 @@ const LONG: &[CargoStep] = &[
     },
 ];
 
+/// Of `--long` too, where the host has what it takes.
+const TAP: CargoStep = CargoStep {
+    name: "a Linux TAP device",
+    arguments: &["test", "--package", "lab", "--test", "tap", "--", "--ignored", "the_driver_and_the_kernel"],
+    variables: &[],
+};
+
 /// Counts of tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -205,6 +212,22 @@ pub fn test(steps: &Steps, options: Options) -> Outcome<bool> {
                 };
             }
             count(long.name, &mut command)?;
+        }
+        match setup::tap(steps, options.install) {
+            Ok(()) => {
+                let mut command = TAP.command();
+                for (name, value) in &image_variables {
+                    match value {
+                        Some(value) => command.env(name, value),
+                        None => command.env_remove(name),
+                    };
+                }
+                count(TAP.name, &mut command)?;
+            }
+            Err(missing) => {
+                steps.warn(format_args!("SKIPPED {}: {missing}", TAP.name));
+                tally.skipped += 1;
+            }
         }
         let fuzzing = fuzz::Options { targets: Vec::new(), seconds: FUZZ_SECONDS, install: options.install };
         match fuzz::fuzz(steps, &fuzzing) {
