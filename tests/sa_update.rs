@@ -6,7 +6,12 @@ mod control;
 use control::{AUTH_FAILED, CRYPTO_DONE, Flow, delete, receive, set, slot_1, status, table};
 use ndis_lab::ipsec_v2::{Operation, update_sa};
 use ndis_lab::{Adapter, Oid, SendNbl};
-use ndis_sys::{NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_INVALID_PARAMETER, NDIS_STATUS_SUCCESS};
+use ndis_sys::{
+    NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_INVALID_PARAMETER, NDIS_STATUS_SUCCESS,
+};
+
+/// Where the IV lies: behind the headers of Ethernet, IPv4, and ESP.
+const IV: std::ops::Range<usize> = 14 + 20 + 8..14 + 20 + 16;
 
 /// What the wire sees of a packet that `sender` protects: taken by a port that hears everything.
 fn on_the_wire(flow: &mut Flow, sender: &Adapter, monitor: &Adapter) -> (Vec<u8>, Vec<u8>) {
@@ -106,6 +111,32 @@ on_both! {
             monitor.take_received();
             assert_eq!(table(&b).1.iter().find(|sa| sa.spi == spi).unwrap().sequence_high, Some(8));
         }
+    }
+
+    /// An IV that goes out twice under one key would break AES-GCM (RFC 4106 §3.1): a packet whose IV the stack forgot to
+    /// change fails, and nothing of it is on the wire.
+    fn an_iv_goes_out_once(bench) {
+        let (a, b, monitor) = (bench.station(1), bench.station(2), bench.station(3));
+        promiscuous(&monitor);
+        let mut flow = Flow::new(1, 2, 0x400).add(&a, &b);
+        let frame = flow.clear(b"once");
+        let send = |list| status(a.send(&[list]).unwrap()[0].status);
+        assert_eq!(send(flow.send_of(frame.clone())), status(NDIS_STATUS_SUCCESS));
+        assert_eq!(receive(&monitor).frame, flow.seal(frame.clone()));
+        assert_eq!(slot_1(&receive(&b)), CRYPTO_DONE);
+        let errors = table(&a).1[0].errors;
+        // Again, and with another payload under the same IV.
+        let mut other = frame.clone();
+        let payload = other.len() - 16 - 8; // before ICV, and trailer and payload
+        other[payload] ^= 1;
+        let first = frame.clone();
+        for frame in [frame, other] {
+            assert_eq!(send(flow.send_of(frame)), status(NDIS_STATUS_FAILURE));
+        }
+        assert_eq!(table(&a).1[0].errors, errors + 2);
+        flow.works(&a, &b);
+        let iv = flow.seal(first)[IV].to_vec();
+        assert!(monitor.take_received().iter().all(|received| received.frame[IV] != iv), "it is on the wire again");
     }
 
     /// A packet further away than any window is tried with the high half as the NIC has it, too.

@@ -68,12 +68,17 @@ impl PendingDeletes {
     /// To be called with every [`Progress`], as the table's protocol for deleting asks.
     pub(crate) fn complete(&self, slots: &Slots, progress: Progress) {
         if progress.ended() {
-            while let Some(request) = self.direct.take_if(|grace| slots.is_over(*grace)) {
-                request.complete(Status::SUCCESS);
-            }
-            while let Some(request) = self.regular.take_if(|grace| slots.is_over(*grace)) {
-                request.complete(Status::SUCCESS);
-            }
+            self.complete_freed(slots);
+        }
+    }
+
+    /// As [`complete`](Self::complete), whether or not there was progress.
+    fn complete_freed(&self, slots: &Slots) {
+        while let Some(request) = self.direct.take_if(|grace| slots.is_over(*grace)) {
+            request.complete(Status::SUCCESS);
+        }
+        while let Some(request) = self.regular.take_if(|grace| slots.is_over(*grace)) {
+            request.complete(Status::SUCCESS);
         }
     }
 
@@ -104,11 +109,14 @@ pub(super) fn list<'r, K: Path>(adapter: &Adapter, mut request: OidRequest<'r, K
         return request.succeed_delete_sa();
     }
     // Some packet is still at one of the SAs. The order matters (see sa-table, "The protocol"): first the request is
-    // where whoever frees the SAs looks for it, then it is tried again. From here on it may be completed at any moment.
+    // where whoever frees the SAs looks for it, then it is tried again. From here on it may be completed at any moment. The
+    // last packet may have freed the SAs in between and found nobody who waits: then there is no progress to be made any
+    // more, and it is for this thread to see that all is over.
     let (pended, completion) = request.pend();
     if let Err(foreign) = K::queue(pending).push(pended, grace) {
         foreign.cancel(); // another adapter's: NDIS sends none, and the queue has one owner
     }
-    pending.complete(slots, slots.try_reclaim());
+    let _ = slots.try_reclaim();
+    pending.complete_freed(slots);
     completion
 }

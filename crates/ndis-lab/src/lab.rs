@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ndis_sys::DRIVER_INITIALIZE;
 
+use crate::call::CallPoint;
 use crate::census::Census;
 use crate::driver::{Code, Driver};
 use crate::error::{BugCheck, LabError};
@@ -280,6 +281,12 @@ impl Lab {
     /// How many calls so far might have failed.
     pub fn fault_points(&self) -> u64 {
         self.machine.fault_points()
+    }
+
+    /// Shows each call of the driver to `look` before it happens. So a test has two threads meet at an exact place: one waits
+    /// in `look` until the other is where it should be. For the life of the lab: a second hook is ignored.
+    pub fn on_call(&self, look: impl Fn(&CallPoint) + Send + Sync + 'static) {
+        self.machine.set_call_hook(Arc::new(look));
     }
 
     /// Shows each pool block to `look` when it is freed, with its last bytes (has a key been zeroed?).

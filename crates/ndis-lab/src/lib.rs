@@ -32,6 +32,7 @@
 
 pub mod adapter;
 mod bytes;
+mod call;
 mod census;
 pub mod conformance;
 pub mod device;
@@ -57,6 +58,7 @@ pub use adapter::send::{OOB_SLOTS, SendFrame, SendNbl, SendOptions, SendOutcome,
 pub use adapter::{
     Adapter, AdapterConfig, AdapterId, HaltAction, PauseReason, PnpEvent, ResetOutcome, ShutdownAction, State,
 };
+pub use call::{CallHook, CallPoint};
 pub use census::{Census, Item};
 pub use driver::{Driver, Registered};
 pub use error::{BugCheck, LabError};

@@ -120,6 +120,7 @@ fn run<R>(
         machine.violate(rules::IRQL_FUNCTION, format!("{} at {at}; it allows {want}", function.name));
     }
     machine.note_function(function.name);
+    machine.tell_call(function.name);
     let result = body(&Call { machine });
     crate::machine::guard::report_touches(machine);
     #[cfg(target_os = "linux")]

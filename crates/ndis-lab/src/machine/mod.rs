@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::adapter::AdapterCore;
+use crate::call::{CallHook, CallPoint};
 use crate::error::{BugCheck, LabError};
 use crate::fault::{FaultHook, FaultPoint};
 use crate::packet::Packets;
@@ -250,6 +251,8 @@ pub(crate) struct Machine {
     violations: Mutex<Vec<Violation>>,
     violations_total: AtomicU64,
     faults: RwLock<Option<Arc<FaultHook>>>,
+    /// Set for good: reading it is all that calls of other machines pay.
+    calls: OnceLock<Arc<CallHook>>,
     fault_points: AtomicU64,
     next_handle: AtomicU32,
     next_adapter: AtomicU32,
@@ -305,6 +308,7 @@ impl Machine {
             violations: Mutex::default(),
             violations_total: AtomicU64::new(0),
             faults: RwLock::new(None),
+            calls: OnceLock::new(),
             fault_points: AtomicU64::new(0),
             next_handle: AtomicU32::new(1),
             next_adapter: AtomicU32::new(1),
@@ -474,6 +478,19 @@ impl Machine {
         // Taking the lock orders the change before a waiter's last look.
         drop(self.progress.lock());
         self.progressed.notify_all();
+    }
+
+    /// The first one stays.
+    pub(crate) fn set_call_hook(&self, hook: Arc<CallHook>) {
+        let _ = self.calls.set(hook);
+    }
+
+    /// Tells the hook of calls, if there is one, of a function that begins.
+    pub(crate) fn tell_call(&self, function: &'static str) {
+        if let Some(hook) = self.calls.get() {
+            let context = thread::with(thread::Thread::context);
+            hook(&CallPoint { function, handler: context.handler, adapter: context.adapter });
+        }
     }
 
     pub(crate) fn set_faults(&self, hook: Option<Arc<FaultHook>>) {
