@@ -133,10 +133,10 @@ impl State {
     #[inline]
     pub(crate) const fn to_handle(self) -> Handle {
         let raw = self.to(Phase::Live).0;
-        // SAFETY: the states of slots have a generation of at least 1, so the word is not 0. (Said twice: the first is what
-        // spares who makes an `Option` of this a comparison.)
+        // SAFETY: the states of slots have a generation of at least 1, so neither word is 0. (Said of the state as well, it spares
+        // who makes an `Option` of the handle a comparison.)
         Handle(unsafe {
-            core::hint::assert_unchecked(raw != 0);
+            core::hint::assert_unchecked(self.0 != 0);
             NonZeroUsize::new_unchecked(raw)
         })
     }

@@ -281,23 +281,41 @@ pub(crate) struct Index<'t> {
     lanes: &'t [Lanes],
     /// As many as there are `lanes`.
     buckets: &'t [Bucket],
+    /// Of a hash, so that a bucket's number is left, times [`UNIT`].
+    mask: usize,
 }
 
+/// What the size of [`Lanes`] is a multiple of.
+const UNIT: usize = 16;
+const _: () = assert!(size_of::<Lanes>().is_multiple_of(UNIT));
+
 impl<'t> Index<'t> {
-    /// Two parts of the same length, which is a power of two.
-    pub(crate) fn new(lanes: &'t [Lanes], buckets: &'t [Bucket]) -> Self {
+    /// The two parts of the buckets.
+    ///
+    /// # Safety
+    ///
+    /// There are as many of the one as of the other, and that is a power of two.
+    #[inline]
+    pub(crate) unsafe fn new(lanes: &'t [Lanes], buckets: &'t [Bucket]) -> Self {
         debug_assert!(lanes.len() == buckets.len() && lanes.len().is_power_of_two());
-        Self { lanes, buckets }
+        Self { lanes, buckets, mask: lanes.len().wrapping_sub(1).wrapping_mul(UNIT) }
     }
 
     /// Where a key with this hash belongs.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
     pub(crate) fn home(self, hash: u64) -> Home<'t> {
-        let index = hash as usize & self.lanes.len().wrapping_sub(1);
-        // SAFETY: a table has at least one bucket, so that `len - 1` does not wrap, and a number masked with it is less
-        // than `len`, which is that of both.
-        let (lanes, bucket) = unsafe { (self.lanes.get_unchecked(index), self.buckets.get_unchecked(index)) };
+        // A multiple of 16, as the size of `Lanes` is, so that a bucket's number is never multiplied by that size: a step less.
+        let at = hash as usize & self.mask;
+        // SAFETY: with `n` for `at / 16`, this is `lanes[n]`, as `at / 16 * size_of::<Lanes>()` bytes are `n` times its size; and `n`
+        // is at most `mask / 16`, which is the number of buckets less 1: in range for both, by the contract of `new`. (The product does
+        // not wrap, as all lanes are in memory; a check of that would cost more than the rest.)
+        let (lanes, bucket) = unsafe {
+            (
+                &*self.lanes.as_ptr().byte_add(at.wrapping_mul(size_of::<Lanes>() / UNIT)),
+                self.buckets.get_unchecked(at / UNIT),
+            )
+        };
         Home { lanes, bucket, tag: hash >> 56 }
     }
 

@@ -6,7 +6,7 @@ use core::mem::ManuallyDrop;
 
 use crate::epoch::{self, Counter, Line};
 use crate::handle::{Handle, Phase, State};
-use crate::index::{Index, Lanes};
+use crate::index::Index;
 use crate::key::{Hasher, InboundKey};
 use crate::prefetch::prefetch;
 use crate::progress::Progress;
@@ -86,7 +86,7 @@ impl<'t, V> Reader<'t, V> {
         let home = self.index.home(self.hasher.hash(key.words()));
         // Nearly always it is the first that matches. Everything else is elsewhere, so that a loop of lookups stays small.
         for lane in home.lanes.matches(home.tag) {
-            let slot = self.slot_of(home.lanes, lane);
+            let slot = self.slot_numbered(home.lanes.slot(lane));
             if let Some(state) = holds_key(slot, key) {
                 // SAFETY: the slot was found live, and this thread is pinned as long as `self` is borrowed.
                 return Some((state.to_handle(), unsafe { slot.value() }));
@@ -103,7 +103,7 @@ impl<'t, V> Reader<'t, V> {
     fn find_anywhere(&self, key: &InboundKey) -> Option<(Handle, &V)> {
         let home = self.index.home(self.hasher.hash(key.words()));
         for lane in home.lanes.matches(home.tag) {
-            let slot = self.slot_of(home.lanes, lane);
+            let slot = self.slot_numbered(home.lanes.slot(lane));
             if let Some(state) = holds_key(slot, key) {
                 // SAFETY: the slot was found live, and this thread is pinned as long as `self` is borrowed.
                 return Some((state.to_handle(), unsafe { slot.value() }));
@@ -124,12 +124,6 @@ impl<'t, V> Reader<'t, V> {
             self.line.count_here(Counter::Probes);
         }
         None
-    }
-
-    /// The slot whose number is in a lane.
-    #[inline]
-    fn slot_of(&self, lanes: &Lanes, lane: u32) -> &'t Slot<V> {
-        self.slot_numbered(lanes.slot(lane))
     }
 
     /// The slot with a number that was in a lane, or number 0.
@@ -153,8 +147,15 @@ impl<'t, V> Reader<'t, V> {
     ) {
         if size_of_val(self.slots) < FAR {
             keys.iter().enumerate().for_each(|(n, key)| each(n, self.find(key)));
-            return;
+        } else {
+            self.find_far(keys, each);
         }
+    }
+
+    /// [`find_many`](Self::find_many) in stages: the buckets of a group of keys are requested, then their slots, then those are
+    /// compared. By itself, so that the loop for small tables stays small.
+    #[inline(never)]
+    fn find_far<'r>(&'r self, keys: &[InboundKey], mut each: impl FnMut(usize, Option<(Handle, &'r V)>)) {
         let mut n = 0;
         for keys in keys.chunks(GROUP) {
             let mut hashes = [0; GROUP];

@@ -4,6 +4,7 @@ use crate::epoch::{self, Advance, Control, Counter, GRACE, LIMBOS, Line, Wake};
 use crate::handle::{MAX_GENERATION, Phase, State};
 use crate::index::Home;
 use crate::key::Hasher;
+use crate::prefetch::prefetch;
 use crate::progress::{GracePeriod, Progress};
 use crate::slot::{LANE, LINK_MASK, NONE, Slot};
 use crate::storage::Storage;
@@ -129,6 +130,10 @@ impl<V> Core<V> {
             }
             // Relaxed: as in `pop_free`.
             let next = self.slot(index).link.load(Ordering::Relaxed);
+            // It is most likely the next to be popped, and in a long list far away.
+            if let Some(next) = self.slots().get(next as usize) {
+                prefetch(next);
+            }
             if top
                 .compare_exchange_weak(head, retag(head, next), Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
@@ -320,7 +325,8 @@ mod tests {
         for count in [1, 2, 4, 1024, 16_384] {
             let lanes: Vec<_> = (0..count).map(|_| crate::index::Lanes::new()).collect();
             let buckets: Vec<_> = (0..count).map(|_| crate::index::Bucket::new()).collect();
-            let index = crate::index::Index::new(&lanes, &buckets);
+            // SAFETY: the counts above are powers of two.
+            let index = unsafe { crate::index::Index::new(&lanes, &buckets) };
             let hashes = (0..1000).map(|spi| crate::InboundKey::v4(spi, [10, 0, 0, 1], crate::Protocol::Ah));
             for hash in hashes.map(|key| hasher.hash(key.words())).chain([0, 1, u64::MAX, 1 << 32]) {
                 let home = index.home(hash);

@@ -159,7 +159,7 @@ impl<V> Storage<V> {
     #[inline]
     pub(crate) fn index(&self) -> Index<'_> {
         let count = self.dims.buckets as usize;
-        // SAFETY: by the invariants.
+        // SAFETY: by the invariants; `dims.buckets` is a power of two.
         unsafe {
             Index::new(
                 slice::from_raw_parts(self.lanes.as_ptr(), count),

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::maps::{MapKey, map_churn};
+use crate::measure::unbound;
 use crate::tables::{Key, Table, Value, batches, value};
 
 /// A peer in C.
@@ -83,9 +84,10 @@ impl<P: Peer> Foreign<P> {
             .get_or_init(|| {
                 let file = compile::<P>()?;
                 let library = load(&file)?;
-                // A table that cannot be made (no memory, no EAL) is found out now, not in the middle of a run.
+                // A table that cannot be made (no memory, no EAL) is found out now, not in the middle of a run. The first one
+                // of DPDK binds the thread that makes it to a processor.
                 // SAFETY: as in `build` and `drop`.
-                let table = unsafe { (library.new)(64) };
+                let table = unbound(|| unsafe { (library.new)(64) });
                 if table.is_null() {
                     return Err("it does not start here".into());
                 }

@@ -1,6 +1,7 @@
 //! Clocks and medians.
 
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// How long this thread has had a processor; elsewhere than on Unix, how long the process exists.
 #[cfg(unix)]
@@ -14,8 +15,14 @@ pub(crate) fn thread_time() -> Duration {
 
 #[cfg(not(unix))]
 pub(crate) fn thread_time() -> Duration {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    START.get_or_init(Instant::now).elapsed()
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed()
+}
+
+/// How many processors there are, or were when this was first called: by a thread that is not bound to one.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Keeps this thread on one processor, if the system lets it: a scheduler that puts a reader and the writer on the same
@@ -23,7 +30,7 @@ pub(crate) fn thread_time() -> Duration {
 pub(crate) fn stay_on(processor: usize) {
     #[cfg(target_os = "linux")]
     {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = processors();
         // SAFETY: all zero is an empty set of processors.
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
         // SAFETY: the number is below the 1,024 of a set.
@@ -34,21 +41,39 @@ pub(crate) fn stay_on(processor: usize) {
     let _ = processor;
 }
 
-/// Calls `body` for about `at_least` and gives the nanoseconds of thread time per unit, of which a call has
-/// `units`.
+/// Runs `body`, which may bind this thread to a processor; afterwards the thread is as free as before.
+#[cfg(target_os = "linux")]
+pub(crate) fn unbound<R>(body: impl FnOnce() -> R) -> R {
+    // SAFETY: all zero is an empty set of processors.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is valid, of that size, and 0 is this thread.
+    let known = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) } == 0;
+    let result = body();
+    if known {
+        // SAFETY: as above.
+        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+    }
+    result
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn unbound<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+/// Calls `body` until this thread has had a processor for `at_least`, and gives the nanoseconds of that time per unit, of which a
+/// call has `units`.
 pub(crate) fn per_unit(at_least: Duration, units: usize, mut body: impl FnMut() -> u64) -> f64 {
-    let wall = Instant::now();
     let begin = thread_time();
     let mut calls = 0u64;
-    // At least once: on a busy machine that time may have gone by before the thread had a processor.
     loop {
         std::hint::black_box(body());
         calls += 1;
-        if wall.elapsed() >= at_least {
-            break;
+        let time = thread_time() - begin;
+        if time >= at_least {
+            return time.as_nanos() as f64 / (calls * units as u64) as f64;
         }
     }
-    (thread_time() - begin).as_nanos() as f64 / (calls * units as u64) as f64
 }
 
 /// The median; not a number if there is nothing.

@@ -9,11 +9,11 @@ use sa_table::{Handle, InboundKey};
 
 use crate::foreign::{Dpdk, Foreign, Lfht, Peer};
 use crate::maps::{Dash, Papaya, Plain, SameHash, Scc};
-use crate::measure::{median, per_unit, stay_on, thread_time};
+use crate::measure::{median, per_unit, processors, stay_on, thread_time};
 use crate::report::{Report, Section};
 use crate::tables::{BATCH, Entered, Key, Many, Ours, Renewed, Slab, Table, WINDOW, key};
 
-/// One turn of one table in one round.
+/// One turn of one table in one round: how long each reader has a processor.
 const TURN: Duration = Duration::from_millis(6);
 /// Lookups between two looks at the clock.
 const CHUNK: usize = 512 * BATCH;
@@ -30,7 +30,7 @@ struct Subject<T: Table> {
 trait Turn {
     fn name(&self) -> &'static str;
     fn shared(&self) -> bool;
-    /// Nanoseconds per lookup, of one thread with none, or with others; and pairs per second of the writer.
+    /// Nanoseconds per lookup of so many readers, and pairs per second of the writer, if there is one.
     fn turn(&self, readers: usize, writer: bool) -> (f64, f64);
     /// Nanoseconds per pair of one writer alone.
     fn write(&self) -> f64;
@@ -71,9 +71,8 @@ impl<T: Table> Turn for Subject<T> {
     }
 
     fn turn(&self, readers: usize, writer: bool) -> (f64, f64) {
-        if readers == 1 && !writer {
-            return (self.read(0), f64::NAN);
-        }
+        // Those that nobody may write have the time of readers alone as their reference.
+        let writer = writer && T::SHARED;
         let stop = AtomicBool::new(false);
         let barrier = Barrier::new(readers + usize::from(writer));
         std::thread::scope(|scope| {
@@ -105,8 +104,8 @@ impl<T: Table> Turn for Subject<T> {
     }
 
     fn write(&self) -> f64 {
-        let (wall, begin) = (Instant::now(), thread_time());
-        let pairs = self.table.churn(0, WRITERS, &|| wall.elapsed() > TURN);
+        let begin = thread_time();
+        let pairs = self.table.churn(0, WRITERS, &|| thread_time() - begin > TURN);
         (thread_time() - begin).as_nanos() as f64 / pairs as f64
     }
 }
@@ -143,7 +142,7 @@ fn by_key(keys: &[Key]) -> Vec<Box<dyn Turn>> {
 
 /// Measures everything.
 pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = processors();
     let mut writers =
         Section::new("Add + delete pairs of one writer alone, with grace periods", "ns per pair");
     for (title, build) in [
@@ -165,8 +164,7 @@ pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
                 let mut rates = vec![vec![]; subjects.len()];
                 for _ in 0..rounds {
                     for (at, subject) in subjects.iter().enumerate() {
-                        // Those that nobody may write have the time of readers alone as their reference.
-                        let (time, rate) = subject.turn(readers, writer && subject.shared());
+                        let (time, rate) = subject.turn(readers, writer);
                         times[at].push(time);
                         rates[at].push(rate);
                     }
