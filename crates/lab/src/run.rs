@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ndis_lab::inf::{Inf, InfError};
+use ndis_lab::loader::missing_lines;
 use ndis_lab::{
     Adapter, AdapterConfig, Driver, HaltAction, Keywords, Lab, LabError, LoadError, Oid, OidOutcome, SendNbl,
     SendOptions, State, Value, Violation,
@@ -94,8 +95,8 @@ pub fn command(arguments: &Arguments, say: impl Fn(&str)) -> Result<bool, RunErr
         }
         Err(LabError::Load(LoadError::MissingImports(missing))) => {
             say(&format!("{} functions that the driver imports are missing in the lab:", missing.len()));
-            for one in &missing {
-                say(&format!("   {}!{}", one.module, one.name));
+            for line in missing_lines(&missing) {
+                say(&format!("   {line}"));
             }
             return Err(RunError::Load(arguments.image.clone(), LoadError::MissingImports(missing)));
         }
@@ -145,10 +146,13 @@ impl<S: Fn(&str)> Life<'_, S> {
     fn run(&self, path: &PathBuf) -> Result<(), LabError> {
         self.step("DriverEntry");
         let driver = self.lab.load_file(path)?;
-        for missing in self.lab.missing_imports() {
-            self.note(&format!("missing in the lab: {}!{}", missing.module, missing.name));
+        for line in missing_lines(&self.lab.missing_imports()) {
+            self.note(&format!("missing: {line}"));
         }
         self.registered(&driver);
+        for (name, links) in self.lab.device_names() {
+            self.note(&format!("device {name}: {}", links.join(", ")));
+        }
         self.step("Initialize");
         for (name, value) in self.keywords.iter() {
             let text = match value {

@@ -286,6 +286,9 @@ impl Driver {
         if !registered {
             return Err(LabError::NotRegistered);
         }
+        if let Some(image) = &driver.core.image {
+            image.discard();
+        }
         Ok(driver)
     }
 

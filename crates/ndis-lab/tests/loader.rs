@@ -1,6 +1,6 @@
 //! The PE loader, on images that are made here: what it maps runs, and what is damaged is refused.
 
-use ndis_lab::loader::{Image, LoadError, MissingImport};
+use ndis_lab::loader::{Image, LoadError, MissingImport, MissingKind, missing_lines};
 use object::pe;
 use object::write::pe::{NtHeaders, SectionRange, Writer};
 use proptest::prelude::*;
@@ -199,13 +199,42 @@ fn all_missing_imports_are_named_at_once() {
     let LoadError::MissingImports(missing) = refused(&Recipe { imports, ..Recipe::default() }) else {
         panic!()
     };
-    let named = |name: &str| MissingImport { module: "ntoskrnl.exe".into(), name: name.into() };
+    let named = |name: &str| MissingImport {
+        module: "ntoskrnl.exe".into(),
+        name: name.into(),
+        kind: MissingKind::Unimplemented,
+    };
     assert_eq!(missing, [named("IoAnt"), named("ZwZebra")]);
     let error = LoadError::MissingImports(missing).to_string();
-    assert!(error.contains("ntoskrnl.exe!IoAnt, ntoskrnl.exe!ZwZebra"), "{error}");
-    let imports = vec![None];
-    let ordinal = refused(&Recipe { imports, ..Recipe::default() });
-    assert!(matches!(ordinal, LoadError::Ordinal { ordinal: 7, .. }));
+    assert!(error.contains("ntoskrnl.exe, not in the lab: IoAnt, ZwZebra"), "{error}");
+    // One by ordinal is named with the others, and each with what it is for.
+    let imports = vec![None, Some("IoAnt"), Some("MmMapIoSpace")];
+    let LoadError::MissingImports(missing) = refused(&Recipe { imports, ..Recipe::default() }) else {
+        panic!()
+    };
+    let lines = missing_lines(&missing);
+    assert_eq!(
+        lines,
+        [
+            "ntoskrnl.exe, hardware, which the lab has not: MmMapIoSpace",
+            "ntoskrnl.exe, not in the lab: IoAnt",
+            "ntoskrnl.exe, imported by ordinal: #7",
+        ]
+    );
+}
+
+/// Linkers put the import tables and the code of DriverEntry into one section, which is thrown away then.
+#[test]
+fn a_discardable_section_may_be_writable_code_and_is_mapped_as_code() {
+    let text = pe::IMAGE_SCN_MEM_EXECUTE
+        | pe::IMAGE_SCN_MEM_READ
+        | pe::IMAGE_SCN_MEM_WRITE
+        | pe::IMAGE_SCN_MEM_DISCARDABLE;
+    let image = Image::load(&make(&Recipe { text, ..Recipe::default() }), resolve).unwrap();
+    let section = &image.sections()[0];
+    assert!(section.writable && section.executable && section.discardable);
+    let region = region::query(image.entry() as *const u8).unwrap();
+    assert!(region.is_executable() && !region.is_writable());
 }
 
 #[test]

@@ -6,6 +6,9 @@
 //! runs it in its own process.
 
 mod checksum;
+mod kinds;
+
+pub use kinds::MissingKind;
 
 use std::ops::Range;
 
@@ -70,14 +73,6 @@ pub enum LoadError {
         /// Where it applies.
         rva: u32,
     },
-    /// Kernel images import by name.
-    #[error("import of {module} by ordinal {ordinal}")]
-    Ordinal {
-        /// The module.
-        module: String,
-        /// Its ordinal.
-        ordinal: u16,
-    },
     /// Functions that the lab does not have; all of them.
     #[error("the lab lacks {} imported functions: {}", .0.len(), list(.0))]
     MissingImports(Vec<MissingImport>),
@@ -97,12 +92,24 @@ pub enum LoadError {
 pub struct MissingImport {
     /// The module that the image names, in lower case.
     pub module: String,
-    /// The function.
+    /// The function; `#` and its number if it is imported by ordinal.
     pub name: String,
+    /// What it is for.
+    pub kind: MissingKind,
+}
+
+/// One line for each module and kind: "ndis.sys, hardware, which the lab has not: NdisMMapIoSpace, …".
+pub fn missing_lines(missing: &[MissingImport]) -> Vec<String> {
+    let mut groups: std::collections::BTreeMap<_, Vec<&str>> = std::collections::BTreeMap::new();
+    for import in missing {
+        groups.entry((import.module.as_str(), import.kind)).or_default().push(&import.name);
+    }
+    let line = |((module, kind), names): (_, Vec<&str>)| format!("{module}, {kind}: {}", names.join(", "));
+    groups.into_iter().map(line).collect()
 }
 
 fn list(missing: &[MissingImport]) -> String {
-    missing.iter().map(|m| format!("{}!{}", m.module, m.name)).collect::<Vec<_>>().join(", ")
+    missing_lines(missing).join("; ")
 }
 
 fn damaged(what: impl std::fmt::Display) -> LoadError {
@@ -240,6 +247,7 @@ impl Image {
         let stripped = headers.file_header.characteristics.get(LE).contains(pe::IMAGE_FILE_RELOCS_STRIPPED);
         relocate(mapped, base.wrapping_sub(optional.image_base.get(LE)), stripped, directory)?;
         set_cookie(mapped, base, &sections, directory);
+        set_guard(mapped, base, &sections, directory);
         let imports = bind(mapped, &sections, directory, &mut resolve)?;
 
         let entry = optional.address_of_entry_point.get(LE);
@@ -271,8 +279,8 @@ impl Image {
         let ranges =
             std::iter::once((0..header_len, Protection::READ)).chain(self.sections.iter().map(|s| {
                 let access = match (s.writable, s.executable) {
-                    (true, _) => Protection::READ_WRITE,
-                    (false, true) => Protection::READ_EXECUTE,
+                    (true, false) => Protection::READ_WRITE,
+                    (_, true) => Protection::READ_EXECUTE,
                     (false, false) => Protection::READ,
                 };
                 (s.range.clone(), access)
@@ -333,6 +341,17 @@ impl Image {
         Some(unsafe {
             std::slice::from_raw_parts(self.memory.as_ptr::<u8>().add(rva as usize), length as usize)
         })
+    }
+
+    /// DriverEntry returned: its code and data are thrown away, and a touch traps. Gives what went, relative to the base.
+    pub(crate) fn discard(&self) -> Vec<Section> {
+        let gone = self.sections.iter().filter(|section| section.discardable && section.name == "INIT");
+        let gone = gone.filter(|section| {
+            let start = self.base() + section.range.start as usize;
+            // SAFETY: whole pages of the image's own mapping, which the lab reads no more: imports are bound.
+            unsafe { region::protect(start as *const u8, section.range.len(), Protection::NONE) }.is_ok()
+        });
+        gone.cloned().collect()
     }
 
     /// Whether `address` lies in the image.
@@ -402,7 +421,9 @@ fn sections(
             discardable: flags.contains(pe::IMAGE_SCN_MEM_DISCARDABLE),
             name,
         };
-        if section.writable && section.executable {
+        // Linkers of old put the import tables and code for DriverEntry into one discardable section. Nobody writes
+        // there once the imports are bound, so that it is mapped for reading and execution.
+        if section.writable && section.executable && !section.discardable {
             return Err(LoadError::WritableExecutable(section.name));
         }
         sections.push(section);
@@ -453,15 +474,64 @@ fn relocate(
     Ok(())
 }
 
+/// The field of the load configuration at `offset`, if the directory reaches that far: a 64-bit number.
+fn load_config(mapped: &[u8], directory: &impl Fn(usize) -> (u32, u32), offset: u32) -> Option<u64> {
+    let (start, _) = directory(pe::IMAGE_DIRECTORY_ENTRY_LOAD_CONFIG);
+    if start == 0 {
+        return None;
+    }
+    // The structure says itself how long it is; the directory's size is kept at that of Windows XP.
+    let own = mapped.get(start as usize..)?.first_chunk::<4>()?;
+    if u32::from_le_bytes(*own) < offset + 8 {
+        return None;
+    }
+    let field = start.checked_add(offset)? as usize;
+    Some(u64::from_le_bytes(*mapped.get(field..)?.first_chunk::<8>()?))
+}
+
+/// Offsets of `GuardCFCheckFunctionPointer` and `GuardCFDispatchFunctionPointer`.
+const LOAD_CONFIG_CHECK: u32 = 112;
+const LOAD_CONFIG_DISPATCH: u32 = 120;
+
+/// Has the pointers, through which code that was built with control flow guard makes its indirect calls, lead
+/// somewhere. Most images bring functions of their own that check nothing; an image that leaves the pointers
+/// empty gets those of the lab.
+fn set_guard(mapped: &mut [u8], base: u64, sections: &[Section], directory: impl Fn(usize) -> (u32, u32)) {
+    let defaults = [
+        (LOAD_CONFIG_CHECK, guard_check as *const () as u64),
+        (LOAD_CONFIG_DISPATCH, guard_dispatch as *const () as u64),
+    ];
+    for (offset, default) in defaults {
+        let Some(place) = load_config(mapped, &directory, offset) else { continue };
+        let Ok(rva) = u32::try_from(place.wrapping_sub(base)) else { continue };
+        let inside = |s: &Section| s.range.start <= rva && rva.saturating_add(8) <= s.range.end;
+        let Some(slot) = mapped.get_mut(rva as usize..).and_then(|tail| tail.first_chunk_mut::<8>()) else {
+            continue;
+        };
+        let target = u64::from_le_bytes(*slot).wrapping_sub(base);
+        let code = |s: &Section| s.executable && u32::try_from(target).is_ok_and(|t| s.range.contains(&t));
+        if place != 0 && sections.iter().any(inside) && !sections.iter().any(code) {
+            *slot = default.to_le_bytes();
+        }
+    }
+}
+
+/// `_guard_check_icall`: any target is good.
+#[unsafe(naked)]
+unsafe extern "win64" fn guard_check() {
+    std::arch::naked_asm!("ret")
+}
+
+/// `_guard_dispatch_icall`: goes to the target in RAX.
+#[unsafe(naked)]
+unsafe extern "win64" fn guard_dispatch() {
+    std::arch::naked_asm!("jmp rax")
+}
+
 /// Gives the image its stack-protector cookie, as the loader of the kernel does for `/GS` code.
 fn set_cookie(mapped: &mut [u8], base: u64, sections: &[Section], directory: impl Fn(usize) -> (u32, u32)) {
-    let (start, len) = directory(pe::IMAGE_DIRECTORY_ENTRY_LOAD_CONFIG);
-    if start == 0 || len < LOAD_CONFIG_COOKIE + 8 {
-        return;
-    }
-    let field = start.saturating_add(LOAD_CONFIG_COOKIE) as usize;
-    let Some(address) = mapped.get(field..).and_then(|tail| tail.first_chunk::<8>()) else { return };
-    let Ok(rva) = u32::try_from(u64::from_le_bytes(*address).wrapping_sub(base)) else { return };
+    let Some(address) = load_config(mapped, &directory, LOAD_CONFIG_COOKIE) else { return };
+    let Ok(rva) = u32::try_from(address.wrapping_sub(base)) else { return };
     let inside = |s: &Section| s.writable && s.range.start <= rva && rva.saturating_add(8) <= s.range.end;
     if !sections.iter().any(inside) {
         return;
@@ -497,13 +567,17 @@ fn bind(
         let mut thunks = table.thunks(names).map_err(damaged)?;
         let mut slot = first;
         while let Some(thunk) = thunks.next::<pe::ImageNtHeaders64>().map_err(damaged)? {
-            let name = match table.import::<pe::ImageNtHeaders64>(thunk).map_err(damaged)? {
-                Import::Ordinal(ordinal) => return Err(LoadError::Ordinal { module, ordinal }),
-                Import::Name(_, name) => text(name)?.to_owned(),
+            let (name, kind) = match table.import::<pe::ImageNtHeaders64>(thunk).map_err(damaged)? {
+                Import::Ordinal(ordinal) => (format!("#{ordinal}"), MissingKind::Ordinal),
+                Import::Name(_, name) => {
+                    let name = text(name)?.to_owned();
+                    let kind = kinds::of(&module, &name);
+                    (name, kind)
+                }
             };
             match resolve(&module, &name) {
                 Some(address) => slots.push((slot, address)),
-                None => missing.push(MissingImport { module: module.clone(), name: name.clone() }),
+                None => missing.push(MissingImport { module: module.clone(), name: name.clone(), kind }),
             }
             imports.push(ImportedFunction { module: module.clone(), name });
             if imports.len() > MAX_IMPORTS {

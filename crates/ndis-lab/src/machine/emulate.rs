@@ -25,12 +25,15 @@ pub(super) enum Instruction {
     WriteIrql(usize),
     /// `int 29h`
     FastFail,
+    /// `int 2Ch`: NT_ASSERT
+    Assertion,
 }
 
 /// Decodes the instruction at the start of `bytes`: (what, length).
 pub(super) fn decode(bytes: [u8; 4]) -> Option<(Instruction, i64)> {
     match bytes {
         [0xcd, 0x29, ..] => Some((Instruction::FastFail, 2)),
+        [0xcd, 0x2c, ..] => Some((Instruction::Assertion, 2)),
         // REX.R makes control register 0 into 8; REX.B reaches R8-R15; REX.W does not matter.
         [rex @ (0x44 | 0x45 | 0x4c | 0x4d), 0x0f, operation @ (0x20 | 0x22), modrm]
             if modrm & 0xf8 == 0xc0 =>
@@ -86,6 +89,8 @@ pub(super) enum Outcome {
     Done,
     /// The driver asked for a bugcheck, with this code.
     FastFail(u64),
+    /// An assertion of the driver fails.
+    Assertion,
     /// Not an instruction of this module's.
     Foreign,
 }
@@ -108,7 +113,7 @@ pub(super) unsafe fn emulate(signal: c_int, context: *mut ucontext_t) -> Outcome
     // page starts on a multiple of four times 1024.
     let bytes = unsafe {
         let first = (rip as *const [u8; 2]).read_unaligned();
-        if first == [0xcd, 0x29] || rip & 0xfff > 0xffc {
+        if first[0] == 0xcd || rip & 0xfff > 0xffc {
             [first[0], first[1], 0, 0]
         } else {
             (rip as *const [u8; 4]).read_unaligned()
@@ -116,6 +121,7 @@ pub(super) unsafe fn emulate(signal: c_int, context: *mut ucontext_t) -> Outcome
     };
     let Some((what, length)) = decode(bytes) else { return Outcome::Foreign };
     match what {
+        Instruction::Assertion => Outcome::Assertion,
         Instruction::FastFail => Outcome::FastFail(registers[index(libc::REG_RCX)].cast_unsigned()),
         Instruction::ReadIrql(register) => {
             registers[index(GENERAL[register])] = i64::from(thread::irql());
@@ -138,6 +144,23 @@ pub(super) unsafe fn emulate(signal: c_int, context: *mut ucontext_t) -> Outcome
             Outcome::Done
         }
     }
+}
+
+/// The name of the instruction at an address, if it is one that only the kernel may execute.
+pub(super) fn privileged(at: usize) -> Option<String> {
+    use iced_x86::{Decoder, DecoderOptions};
+    let mut bytes = [0x90_u8; 15];
+    let left = (4096 - (at & 4095)).min(15);
+    if !super::guard::readable(at) {
+        return None;
+    }
+    // SAFETY: the processor has just fetched the instruction from there; no byte of the next page is read.
+    unsafe { std::ptr::copy_nonoverlapping(at as *const u8, bytes.as_mut_ptr(), left) };
+    let instruction = Decoder::with_ip(64, &bytes, at as u64, DecoderOptions::NONE).decode();
+    if !instruction.is_privileged() || instruction.is_invalid() {
+        return None;
+    }
+    Some(format!("{:?}", instruction.mnemonic()).to_lowercase())
 }
 
 /// Sets the IRQL as a write of CR8 does.

@@ -44,6 +44,8 @@ pub(crate) mod rundown;
 pub(crate) mod schedule;
 pub(crate) mod security;
 pub(crate) mod seh;
+#[cfg(target_os = "linux")]
+mod shared_data;
 pub(crate) mod stack;
 pub(crate) mod stubs;
 pub(crate) mod switch;
@@ -279,6 +281,7 @@ impl Machine {
         #[cfg(target_os = "linux")]
         {
             wild::prepare();
+            shared_data::prepare();
             trap::install();
         }
         Arc::new_cyclic(|this| Self {

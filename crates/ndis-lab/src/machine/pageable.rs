@@ -36,6 +36,12 @@ impl Machine {
         }
     }
 
+    /// The name of the section that was thrown away after DriverEntry, if `address` lies in one.
+    pub(super) fn discarded_at(&self, address: usize) -> Option<String> {
+        let (_, section) = self.section_of(address)?;
+        (section.discardable && section.name == "INIT").then_some(section.name)
+    }
+
     /// Locks a section once more (1) or less (-1).
     pub(crate) fn lock_section(&self, address: usize, step: i32) {
         let Some((core, section)) = self.section_of(address) else {

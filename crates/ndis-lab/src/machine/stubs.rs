@@ -74,12 +74,17 @@ unsafe extern "win64" fn stop(name: *const Name) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loader::MissingKind;
     use crate::machine::thread::handler;
     use crate::machine::{Entry, Machine, Options, PASSIVE};
 
     #[test]
     fn a_call_of_a_missing_function_stops_the_machine_by_name() {
-        let missing = ["One", "Two"].map(|name| MissingImport { module: "x.sys".into(), name: name.into() });
+        let missing = ["One", "Two"].map(|name| MissingImport {
+            module: "x.sys".into(),
+            name: name.into(),
+            kind: MissingKind::Module,
+        });
         let stubs = Stubs::new(missing.into()).unwrap();
         assert_eq!(stubs.find("x.sys", "Three"), None);
         let options = Options::for_tests();

@@ -123,6 +123,9 @@ pub(crate) struct Thread {
     /// Wild pointers of the driver that the lab followed.
     #[cfg(target_os = "linux")]
     pub(super) wild: super::wild::Touches,
+    /// A register that leads to the shadow of the shared data for one instruction.
+    #[cfg(target_os = "linux")]
+    pub(super) shared: super::shared_data::Turned,
 }
 
 thread_local! {
@@ -147,6 +150,8 @@ thread_local! {
             panicked: Cell::new(false),
             #[cfg(target_os = "linux")]
             wild: super::wild::Touches::new(),
+            #[cfg(target_os = "linux")]
+            shared: super::shared_data::Turned::new(),
         }
     };
 }

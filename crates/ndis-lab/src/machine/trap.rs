@@ -16,17 +16,21 @@ use super::{Machine, emulate, switch, thread};
 use crate::rules;
 
 /// What bugchecks Windows for each signal: (signal, code).
-const SIGNALS: [(c_int, u32); 4] = [
+const SIGNALS: [(c_int, u32); 5] = [
     // PAGE_FAULT_IN_NONPAGED_AREA
     (libc::SIGSEGV, 0x50),
     (libc::SIGBUS, 0x50),
     // KMODE_EXCEPTION_NOT_HANDLED
     (libc::SIGILL, 0x1e),
     (libc::SIGFPE, 0x1e),
+    (libc::SIGTRAP, 0x1e),
 ];
 
 /// Stands for `int 29h`, by which code fails fast.
 const FAST_FAIL: c_int = -1;
+
+/// Stands for `int 2Ch`, by which an assertion fails.
+const ASSERTION: c_int = -2;
 
 /// What handled the signals before.
 static mut PREVIOUS: [Option<sigaction>; SIGNALS.len()] = [None; SIGNALS.len()];
@@ -55,6 +59,10 @@ pub(crate) fn install() {
 
 #[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, clippy::cast_possible_truncation)] // addresses, and register numbers from libc
 extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: the context of this trap.
+    if signal == libc::SIGTRAP && unsafe { super::shared_data::stepped(context.cast()) } {
+        return;
+    }
     let memory = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
     let works =
         thread::try_with(|thread| (thread.machine().is_some(), thread.function().is_some(), thread.irql()));
@@ -63,6 +71,15 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
         let address = unsafe { (*info).si_addr() as usize };
         if super::guard::repair(address, irql, lab) {
             return;
+        }
+        if !lab && super::shared_data::holds(address) {
+            let machine = thread::try_with(thread::Thread::machine).flatten();
+            // SAFETY: the entry that set the pointer keeps the machine alive; the context is of this trap, in code
+            // that the driver runs.
+            if machine.is_some_and(|machine| unsafe { machine.as_ref().read_shared(address, context.cast()) })
+            {
+                return;
+            }
         }
         let between = thread::try_with(|thread| thread.frame().is_null()) == Some(true);
         // SAFETY: the context of this trap, in code of the lab: a function, or its own between two handlers.
@@ -90,6 +107,7 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
     let (signal, fail_code) = match unsafe { emulate::emulate(signal, context.cast()) } {
         emulate::Outcome::Done => return,
         emulate::Outcome::FastFail(code) => (FAST_FAIL, Some(code)),
+        emulate::Outcome::Assertion => (ASSERTION, Some(0)),
         emulate::Outcome::Foreign => (signal, None),
     };
     // SAFETY: the kernel passes the siginfo and context of this trap; the frame belongs to this
@@ -180,15 +198,27 @@ extern "sysv64" fn landed(signal: c_int, address: usize, at: usize) -> ! {
         };
         let place = machine.place(at);
         let memory = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
-        let code = match super::guard::explain(address).filter(|_| memory) {
-            Some((rule, text, gone)) => {
-                let past = super::guard::given_away(gone);
-                machine.violate_past(None, rule, format!("{text}; by {place}"), &past);
-                special_code(rule)
+        let code = if let Some((rule, text, gone)) = super::guard::explain(address).filter(|_| memory) {
+            let past = super::guard::given_away(gone);
+            machine.violate_past(None, rule, format!("{text}; by {place}"), &past);
+            special_code(rule)
+        } else {
+            if let Some(section) = machine.discarded_at(address).filter(|_| memory) {
+                machine.violate(rules::INIT_CODE, format!("{address:#x} of section {section}; by {place}"));
             }
-            None => code,
+            code
         };
+        let privileged = if memory && address == 0 { emulate::privileged(at) } else { None };
+        if signal == ASSERTION {
+            machine.violate(rules::ASSERTION, format!("an assertion fails at {place}"));
+        }
         let what = match signal {
+            ASSERTION => format!("assertion (int 2Ch) at {place}"),
+            libc::SIGTRAP => format!("breakpoint at {place}, and no debugger is there"),
+            libc::SIGSEGV if privileged.is_some() => {
+                let instruction = privileged.unwrap_or_default();
+                format!("`{instruction}` at {place}: the lab has no hardware behind it")
+            }
             libc::SIGSEGV | libc::SIGBUS => format!("access to {address:#x} by {place}"),
             FAST_FAIL => format!("fast-fail {address:#x} at {place}"),
             libc::SIGILL => format!("illegal instruction at {place}"),

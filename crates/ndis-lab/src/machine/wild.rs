@@ -64,7 +64,7 @@ pub(super) fn prepare() {
 }
 
 /// The place of a register in a signal's context.
-fn slot(register: Register) -> Option<usize> {
+pub(super) fn slot(register: Register) -> Option<usize> {
     let slot: c_int = match register {
         Register::RAX => libc::REG_RAX,
         Register::RCX => libc::REG_RCX,

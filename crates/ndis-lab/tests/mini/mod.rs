@@ -648,10 +648,11 @@ ndis_fn! {
             if !request.is_null() {
                 (*request).DATA.SET_INFORMATION.BytesRead = (*request).DATA.SET_INFORMATION.InformationBufferLength;
                 let buffer = (*request).DATA.SET_INFORMATION.InformationBuffer.cast::<u8>();
-                NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_SUCCESS);
+                // Before the completion: the halt that looks at it may come on another thread right behind.
                 if is(Defect::OidTouchedAfterEnd) {
                     ENDED.store(request, Ordering::Relaxed);
                 }
+                NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_SUCCESS);
                 if is(Defect::OidTouchedAfterCompletion) {
                     (&raw mut (*request).DATA.SET_INFORMATION.BytesNeeded).write_volatile(7);
                 }
