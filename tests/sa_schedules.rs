@@ -5,72 +5,20 @@
 
 mod control;
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use control::interrupt::{Interrupt, as_far_as_it_can, elsewhere};
 use control::{Bench, Flow, Roadblock, delete, status};
 use ndis_lab::ipsec_v2::DeleteSaList;
 use ndis_lab::{Adapter, Oid, PendingOid};
 use ndis_sys::{NDIS_STATUS_FAILURE, NDIS_STATUS_REQUEST_ABORTED, NDIS_STATUS_SUCCESS};
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Time for a thread to get as far as it can: to its end, or to a lock that the interrupted thread holds.
-const MOMENT: Duration = Duration::from_millis(2);
 /// More calls than the driver makes for one request.
 const MOST_CALLS: u32 = 40;
 const ID: usize = 0x77;
 const REQUESTS: &[&str] = &["MiniportDirectOidRequest", "MiniportOidRequest"];
-
-type Action = Box<dyn FnOnce() + Send>;
-
-/// Does something once, in the middle of a handler of the driver.
-struct Interrupt {
-    countdown: Arc<AtomicU32>,
-    action: Arc<Mutex<Option<Action>>>,
-}
-
-impl Interrupt {
-    fn new(bench: &Bench, handlers: &'static [&'static str]) -> Self {
-        let (countdown, action) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(None::<Action>)));
-        let this = Self { countdown: countdown.clone(), action: action.clone() };
-        bench.lab.on_call(move |call| {
-            let there = call.handler.is_some_and(|handler| handlers.contains(&handler));
-            // Relaxed: one such handler at a time runs while it is armed.
-            if there && countdown.load(Relaxed) > 0 && countdown.fetch_sub(1, Relaxed) == 1 {
-                let action = action.lock().unwrap().take();
-                if let Some(action) = action {
-                    action();
-                }
-            }
-        });
-        this
-    }
-
-    /// Does `work`, which enters the handler, with `action` before the `nth` call of the driver there, counted from 1, or after
-    /// the work if it makes fewer. Gives what came of the work, whether there were so many, and what came of the action.
-    fn at<W, T: Send + 'static>(
-        &self,
-        nth: u32,
-        work: impl FnOnce() -> W,
-        action: impl FnOnce() -> T + Send + 'static,
-    ) -> (W, bool, T) {
-        let result = Arc::new(Mutex::new(None));
-        let keep = result.clone();
-        *self.action.lock().unwrap() = Some(Box::new(move || *keep.lock().unwrap() = Some(action())));
-        self.countdown.store(nth, Relaxed);
-        let done = work();
-        self.countdown.store(0, Relaxed);
-        let left = self.action.lock().unwrap().take();
-        let interrupted = left.is_none();
-        if let Some(action) = left {
-            action();
-        }
-        let result = result.lock().unwrap().take().expect("the action ran");
-        (done, interrupted, result)
-    }
-}
 
 /// A DELETE_SA of the flow: 0 on the direct path, 1 there at DISPATCH_LEVEL, 2 on the regular path.
 fn request(flow: &Flow, path: usize) -> Oid {
@@ -104,19 +52,6 @@ fn in_all_orders(a: &Adapter, b: &Adapter, mut round: impl FnMut(Flow, usize, u3
         // At least: a look at who waits, on either path, and putting the request there.
         assert!((3..MOST_CALLS as usize).contains(&orders), "path {path}: {orders} orders were tried");
     }
-}
-
-/// Runs something on a thread of its own, and comes back when it has got as far as it can.
-fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    as_far_as_it_can(std::thread::spawn(work))
-}
-
-fn as_far_as_it_can<T>(thread: JoinHandle<T>) -> JoinHandle<T> {
-    let start = Instant::now();
-    while !thread.is_finished() && start.elapsed() < MOMENT {
-        std::thread::yield_now();
-    }
-    thread
 }
 
 fn ends(pending: PendingOid, expected: i32, what: &str) {

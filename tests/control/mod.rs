@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this module")]
 #![allow(clippy::doc_markdown, reason = "words of the field, not Rust items")]
 
+pub mod interrupt;
+
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
