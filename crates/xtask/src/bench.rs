@@ -25,10 +25,26 @@ pub struct Options {
     pub quick: bool,
     /// Where the figures go, for machines.
     pub json: Option<PathBuf>,
-    /// The folder of page and plot; nowhere if `None`.
-    pub out: Option<PathBuf>,
+    /// Where the page goes.
+    pub page: Page,
     /// Whether to install the peers in C.
     pub install: Install,
+}
+
+/// Where the page and its plot go.
+#[derive(Clone, Debug)]
+pub enum Page {
+    /// Nowhere.
+    None,
+    /// Into the project's documentation, and the short form into the crate's README.
+    Project,
+    /// Into this folder.
+    Folder(PathBuf),
+}
+
+/// The README of the table's crate.
+fn readme() -> PathBuf {
+    driver::root().join("crates/sa-table/README.md")
 }
 
 /// Measures, prints one table, and writes the page.
@@ -41,6 +57,13 @@ pub fn sa(steps: &Steps, options: &Options) -> Outcome {
         if let Err(missing) = outcome {
             steps.say(format_args!("{peer} is left out: {missing}"));
         }
+    }
+    // Before the benchmark loads the machine itself.
+    let machine = Machine::look();
+    if machine.is_busy() {
+        steps.warn(
+            "this machine is busy with other work: figures and ratios are less sure than on an idle one",
+        );
     }
     let file = driver::target_folder().join("bench-sa.json");
     let mut command = driver::cargo();
@@ -55,7 +78,6 @@ pub fn sa(steps: &Steps, options: &Options) -> Outcome {
     let figures =
         Figures::parse(&text).map_err(|error| Failure::Cannot(format!("{}: {error}", file.display())))?;
     let goals = goals::judge(&figures);
-    let machine = Machine::look();
     println!("{}", page::table(&figures, &goals));
     for note in &figures.notes {
         println!("{note}");
@@ -65,13 +87,24 @@ pub fn sa(steps: &Steps, options: &Options) -> Outcome {
         write(path, &format!("{:#}\n", as_json(&figures, &goals, &machine)))?;
         steps.say(format_args!("wrote {}", path.display()));
     }
-    if let Some(folder) = &options.out {
-        std::fs::create_dir_all(folder).map_err(cannot(folder))?;
-        let (plot, page) = (folder.join(page::PLOT), folder.join("bench-sa.md"));
-        let drawn = plot::draw(&figures).map_err(|error| Failure::Cannot(format!("the plot: {error}")))?;
-        write(&plot, &drawn)?;
-        write(&page, &page::markdown(&figures, &goals, &machine))?;
-        steps.say(format_args!("wrote {} and {}", page.display(), plot.display()));
+    let folder = match &options.page {
+        Page::None => return Ok(()),
+        Page::Project => driver::root().join("docs"),
+        Page::Folder(folder) => folder.clone(),
+    };
+    std::fs::create_dir_all(&folder).map_err(cannot(&folder))?;
+    let (plot, page) = (folder.join(page::PLOT), folder.join("bench-sa.md"));
+    let drawn = plot::draw(&figures).map_err(|error| Failure::Cannot(format!("the plot: {error}")))?;
+    write(&plot, &drawn)?;
+    write(&page, &page::markdown(&figures, &goals, &machine))?;
+    steps.say(format_args!("wrote {} and {}", page.display(), plot.display()));
+    if matches!(options.page, Page::Project) {
+        let path = readme();
+        let text = std::fs::read_to_string(&path).map_err(cannot(&path))?;
+        let text = page::with_summary(&text, &page::summary(&figures, &machine))
+            .ok_or_else(|| Failure::Cannot(format!("{} has no place for a summary", path.display())))?;
+        write(&path, &text)?;
+        steps.say(format_args!("wrote the summary in {}", path.display()));
     }
     Ok(())
 }
@@ -91,6 +124,8 @@ struct Machine {
     system: String,
     date: String,
     compiler: String,
+    /// Threads that wanted a processor, on average of the last minute.
+    load: Option<f64>,
 }
 
 impl Machine {
@@ -106,17 +141,31 @@ impl Machine {
                 .and_then(model)
                 .unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            system: ask(Command::new("uname").args(["-s", "-r"]))
+            system: ask(Command::new("uname").args(["-s", "-m"]))
                 .unwrap_or_else(|| std::env::consts::OS.to_owned()),
             date: ask(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_else(unknown),
             compiler: ask(Command::new("rustc").arg("--version").current_dir(driver::root()))
                 .unwrap_or_else(unknown),
+            load: std::fs::read_to_string("/proc/loadavg")
+                .ok()
+                .and_then(|text| text.split(' ').next()?.parse().ok()),
         }
     }
 
+    /// Whether others want the processors, too.
+    fn is_busy(&self) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "a few processors")]
+        let processors = self.processors as f64;
+        self.load.is_some_and(|load| load > processors / 2.0)
+    }
+
     fn describe(&self) -> String {
+        let busy = match self.load {
+            Some(load) if self.is_busy() => format!("; busy with other work, load {load}"),
+            _ => String::new(),
+        };
         format!(
-            "{}, {} processors, {}; {}; {}",
+            "{}, {} processors, {}; {}; {}{busy}",
             self.processor, self.processors, self.system, self.compiler, self.date
         )
     }

@@ -96,7 +96,7 @@ enum Task {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// The SA table: print one table with ratios and goals, write docs/bench-sa.md and its plot (two minutes)
+    /// The SA table: print one table with ratios and goals, write docs/bench-sa.md, its plot, and the crate's README (two minutes)
     Sa {
         /// Fewer rounds (half of the time); writes no page unless --out is given
         #[arg(long)]
@@ -104,7 +104,7 @@ enum Bench {
         /// Write the figures and goals for machines, too
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
-        /// Folder for bench-sa.md and bench-sa.svg [default: docs]
+        /// Folder for bench-sa.md and bench-sa.svg, in place of docs; the README stays as it is
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
         /// Install the peers in C (liburcu-dev, libdpdk-dev) also when not root, through sudo; without them they are left out
@@ -131,8 +131,12 @@ fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Task::Bench { what: Bench::Sa { quick, json, out, install: asked } } => {
-            let out = out.or_else(|| (!quick).then(|| driver::root().join("docs")));
-            bench::sa(&steps, &bench::Options { quick, json, out, install: install(asked) })
+            let page = match out {
+                Some(folder) => bench::Page::Folder(folder),
+                None if quick => bench::Page::None,
+                None => bench::Page::Project,
+            };
+            bench::sa(&steps, &bench::Options { quick, json, page, install: install(asked) })
         }
         Task::Fuzz { targets, seconds, install: asked } => fuzz::fuzz(
             &steps,

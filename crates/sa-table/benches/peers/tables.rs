@@ -134,7 +134,7 @@ pub(crate) struct Many;
 /// What a batch is made of.
 pub(crate) trait Query: Copy + Send + Sync {
     fn of(handle: Handle, key: &Key) -> Self;
-    /// Looks all of them up. Not inlined, so that each table is called once per batch.
+    /// Looks all of them up.
     fn batch(reader: &Reader<'_, Value>, queries: &[Self]) -> u64;
 }
 
@@ -143,7 +143,7 @@ impl Query for Handle {
         handle
     }
 
-    #[inline(never)]
+    #[inline]
     fn batch(reader: &Reader<'_, Value>, queries: &[Self]) -> u64 {
         let mut sum = 0u64;
         for query in queries {
@@ -160,7 +160,7 @@ impl Query for InboundKey {
         key.inbound
     }
 
-    #[inline(never)]
+    #[inline]
     fn batch(reader: &Reader<'_, Value>, queries: &[Self]) -> u64 {
         let mut sum = 0u64;
         for query in queries {
@@ -181,12 +181,15 @@ impl<Q: Query> Way for Entered<Q> {
     }
 
     fn run(table: &SaTable<Value>, cpu: u32, queries: &[Q]) -> u64 {
-        batches(queries, |batch| {
+        // Not inlined, as with all tables: one call per batch.
+        #[inline(never)]
+        fn one<Q: Query>(table: &SaTable<Value>, cpu: u32, batch: &[Q]) -> u64 {
             let reader = table.enter(cpu);
             let sum = Q::batch(&reader, batch);
             let _ = reader.leave();
             sum
-        })
+        }
+        batches(queries, |batch| one(table, cpu, batch))
     }
 }
 
@@ -199,12 +202,14 @@ impl<Q: Query> Way for Renewed<Q> {
     }
 
     fn run(table: &SaTable<Value>, cpu: u32, queries: &[Q]) -> u64 {
-        let mut reader = table.enter(cpu);
-        let sum = batches(queries, |batch| {
-            let sum = Q::batch(&reader, batch);
+        #[inline(never)]
+        fn one<Q: Query>(reader: &mut Reader<'_, Value>, batch: &[Q]) -> u64 {
+            let sum = Q::batch(reader, batch);
             let _ = reader.renew();
             sum
-        });
+        }
+        let mut reader = table.enter(cpu);
+        let sum = batches(queries, |batch| one(&mut reader, batch));
         let _ = reader.leave();
         sum
     }
@@ -220,21 +225,18 @@ impl Way for Many {
 
     fn run(table: &SaTable<Value>, cpu: u32, queries: &[InboundKey]) -> u64 {
         #[inline(never)]
-        fn many(reader: &Reader<'_, Value>, keys: &[InboundKey]) -> u64 {
+        fn one(reader: &mut Reader<'_, Value>, keys: &[InboundKey]) -> u64 {
             let mut sum = 0u64;
             reader.find_many(keys, |_, found| {
                 if let Some((_, value)) = found {
                     sum = sum.wrapping_add(value[0]);
                 }
             });
+            let _ = reader.renew();
             sum
         }
         let mut reader = table.enter(cpu);
-        let sum = batches(queries, |batch| {
-            let sum = many(&reader, batch);
-            let _ = reader.renew();
-            sum
-        });
+        let sum = batches(queries, |batch| one(&mut reader, batch));
         let _ = reader.leave();
         sum
     }

@@ -207,6 +207,36 @@ pub(super) fn markdown(figures: &Figures, goals: &[Goal], machine: &Machine) -> 
     text
 }
 
+/// Where the summary stands in the crate's README.
+pub(super) const MARKS: [&str; 2] =
+    ["<!-- bench-sa: written by `cargo xtask bench sa` -->\n", "<!-- end of bench-sa -->"];
+
+/// The short form: times and ratios of our ways to look up, and of the fastest others, in one table.
+pub(super) fn summary(figures: &Figures, machine: &Machine) -> String {
+    let [one, _, one_and, two_and] = names::LOADS;
+    let mut text = format!(
+        "Time of a lookup in ns, and what that is of the first table's, on {}:\n\n| by | SAs | table | {one} | {one_and} | {two_and} \
+         |\n|---|---:|---|---:|---:|---:|\n",
+        machine.describe()
+    );
+    // Those whose own hash is most of their time are on the page.
+    let long = ["papaya", "scc HashIndex", "dashmap"];
+    for line in lines(figures).iter().filter(|line| !long.contains(&line.table)) {
+        let [a, _, c, d] = line.loads.map(cell);
+        let _ =
+            writeln!(text, "| {} | {} | `{}` | {a} | {c} | {d} |", line.by, grouped(line.size), line.table);
+    }
+    text
+}
+
+/// The README with another summary; `None` if it has no place for one.
+pub(super) fn with_summary(readme: &str, summary: &str) -> Option<String> {
+    let [begin, end] = MARKS;
+    let (before, rest) = readme.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}{summary}{end}{after}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,5 +245,19 @@ mod tests {
     fn numbers_are_grouped() {
         let numbers = [0, 7, 128, 4096, 65_536, 1_234_567].map(grouped);
         assert_eq!(numbers, ["0", "7", "128", "4,096", "65,536", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_summary_replaces_the_one_before() {
+        let [begin, end] = MARKS;
+        let readme = |summary: &str| format!("# Title\n\n{begin}{summary}{end}\n\nRest\n");
+        assert_eq!(with_summary(&readme("old\n"), "new\n"), Some(readme("new\n")));
+        assert_eq!(with_summary("# Title\n", "new\n"), None);
+    }
+
+    #[test]
+    fn the_crate_has_a_place_for_the_summary() {
+        let readme = std::fs::read_to_string(crate::bench::readme()).expect("the crate has a README");
+        assert!(with_summary(&readme, "").is_some());
     }
 }

@@ -54,10 +54,18 @@ fn draw_panel(
     let mut chart = ChartBuilder::on(panel)
         .caption(format!("By key, {what}: ns per lookup"), ("sans-serif", 18))
         .margin(10)
+        .margin_right(30)
         .x_label_area_size(36)
         .y_label_area_size(48)
         .build_cartesian_2d((100f64..100_000f64).log_scale(), (least / 1.5..most * 3.0).log_scale())?;
-    chart.configure_mesh().x_desc("SAs").light_line_style(WHITE).draw()?;
+    let whole = |number: &f64| format!("{number:.0}");
+    chart
+        .configure_mesh()
+        .x_desc("SAs")
+        .x_label_formatter(&whole)
+        .y_label_formatter(&whole)
+        .light_line_style(WHITE)
+        .draw()?;
     for (table, color) in COLORS {
         let points: Vec<(f64, f64)> =
             rows().filter(|row| row.table == table).map(|row| (at(row.size), row.figure)).collect();
