@@ -19,6 +19,7 @@ use crate::transport::{self, Algorithm, Direction, KeyMaterial, OutboundSa, Tran
 
 mod extended;
 mod life;
+mod orders;
 mod packets;
 mod sa;
 
@@ -148,6 +149,15 @@ pub(super) const CASES: &[Case] = &[
         page: "oid-tcp-task-ipsec-offload-v2-update-sa",
         needs: &[Need::Ipsec, Need::DirectOids],
         run: sa::update_missing,
+    },
+    Case {
+        number: 59,
+        id: "delete-sa-orders",
+        area: "IPSecESP",
+        title: "A DELETE_SA ends in every order of its calls and those of a packet of its SA that is on its way out.",
+        page: "oid-tcp-task-ipsec-offload-v2-delete-sa",
+        needs: &[Need::Esp, Need::DirectOids, Need::Wire],
+        run: orders::delete_orders,
     },
     Case {
         number: 59,

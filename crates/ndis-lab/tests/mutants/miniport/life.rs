@@ -320,9 +320,11 @@ unsafe fn spoil_pool(handle: NDIS_HANDLE) {
     if is(M::WorkItemQueuedTwice) {
         let item = NdisAllocateIoWorkItem(handle);
         if !item.is_null() {
-            NdisQueueIoWorkItem(item, Some(work), null_mut());
-            NdisQueueIoWorkItem(item, Some(work), null_mut());
-            NdisMSleep(100_000);
+            // Often: a worker might take it out of the queue just in time, once or twice.
+            for _ in 0..20 {
+                NdisQueueIoWorkItem(item, Some(work), null_mut());
+            }
+            NdisMSleep(1_000_000);
             NdisFreeIoWorkItem(item);
         }
     }

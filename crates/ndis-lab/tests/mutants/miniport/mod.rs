@@ -150,6 +150,9 @@ struct Adapter {
     sas: [Sa; SLOTS],
     /// SAs that were added in this life.
     adds: usize,
+    /// Send calls in progress, and a DELETE_SA that waits for their end.
+    sending: u32,
+    waiting: *mut NDIS_OID_REQUEST,
     /// What `OID_GEN_MACHINE_NAME` set.
     name: *mut u8,
     pended: AtomicPtr<NDIS_OID_REQUEST>,

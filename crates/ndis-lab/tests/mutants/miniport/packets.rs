@@ -1,5 +1,6 @@
 //! Sends and receives.
 
+use std::mem::replace;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -147,6 +148,25 @@ unsafe fn refusal(adapter: *mut Adapter) -> NDIS_STATUS {
 ndis_fn! {
     pub(super) unsafe extern fn send(context: NDIS_HANDLE, chain: *mut NET_BUFFER_LIST, _port: NDIS_PORT_NUMBER, flags: ULONG) {
         let adapter = context.cast::<Adapter>();
+        if !is(M::DeleteWakeUpLost) {
+            return send_all(adapter, chain, flags);
+        }
+        {
+            let _guard = lock();
+            (*adapter).sending += 1;
+        }
+        send_all(adapter, chain, flags);
+        let waiting = {
+            let _guard = lock();
+            (*adapter).sending -= 1;
+            if (*adapter).sending == 0 { replace(&mut (*adapter).waiting, null_mut()) } else { null_mut() }
+        };
+        if !waiting.is_null() {
+            NdisMDirectOidRequestComplete((*adapter).handle, waiting, NDIS_STATUS_SUCCESS);
+        }
+    }
+
+    unsafe extern fn send_all(adapter: *mut Adapter, chain: *mut NET_BUFFER_LIST, flags: ULONG) {
         let at_dispatch = flags & NDIS_SEND_FLAGS_DISPATCH_LEVEL != 0;
         (*adapter).last_sent = chain;
         spoil_irql(adapter, at_dispatch);

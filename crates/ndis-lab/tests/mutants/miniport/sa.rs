@@ -45,6 +45,14 @@ ndis_fn! {
         if status == NDIS_STATUS_SUCCESS {
             data.BytesRead = length as u32;
         }
+        let deletes = data.Oid == OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA && status == NDIS_STATUS_SUCCESS;
+        if is(M::DeleteWakeUpLost) && deletes && { let _guard = lock(); (*adapter).sending } > 0 {
+            // The last send may end just here, and find nobody who waits.
+            KeGetCurrentIrql();
+            let _guard = lock();
+            (*adapter).waiting = request;
+            return NDIS_STATUS_PENDING;
+        }
         if is(M::DirectNeverEnds) && status == NDIS_STATUS_SUCCESS {
             return NDIS_STATUS_PENDING;
         }
