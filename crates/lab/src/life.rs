@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ndis_lab::transport::{Algorithm, Direction, KeyMaterial, OutboundSa, Receiver, TransportSa, ethernet};
 use ndis_lab::{
     Adapter, AdapterConfig, BugCheck, Driver, HaltAction, Lab, LabError, Oid, PnpEvent, ReturnPolicy,
-    SendNbl, SendOptions, State,
+    SendNbl, SendOptions, State, Violation,
 };
 use ndis_sys::{
     NDIS_ENCAPSULATION_IEEE_802_3, NDIS_OID, NDIS_PACKET_TYPE_BROADCAST, NDIS_PACKET_TYPE_DIRECTED,
@@ -142,6 +142,8 @@ pub struct Lived {
     pub broken: Vec<String>,
     /// The stop that ended it.
     pub bugcheck: Option<Box<BugCheck>>,
+    /// The rules among `broken`, in full.
+    pub violations: Vec<Violation>,
 }
 
 /// Lives a life. `arm` puts faults in force, before the driver is loaded.
@@ -160,7 +162,8 @@ pub fn live(subject: &Subject, arm: impl FnOnce(&Lab)) -> Lived {
         Err(End::Stopped(bugcheck)) => life.lived.bugcheck = Some(bugcheck),
     }
     let mut lived = life.lived;
-    lived.broken.extend(ndis_lab::rules::summary(&lab.take_violations()));
+    lived.violations = lab.take_violations();
+    lived.broken.extend(ndis_lab::rules::summary(&lived.violations));
     lived
 }
 

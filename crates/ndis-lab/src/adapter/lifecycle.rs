@@ -324,7 +324,11 @@ impl Adapter {
             if held == 0 {
                 self.violate(
                     rules::PAUSE_TIMEOUT,
-                    format!("the pause does not complete; {sends} sends are outstanding"),
+                    format!(
+                        "the pause does not complete; {sends} sends are outstanding{}{}",
+                        if sends == 0 { "" } else { ": " },
+                        self.core.sends.describe()
+                    ),
                 );
             }
             return Err(LabError::Timeout("MiniportPause"));
@@ -586,11 +590,13 @@ impl AdapterCore {
             machine.violate_for(
                 self,
                 rules::PAUSE_RECEIVES,
-                format!("{receives} receives were not returned"),
+                format!("{receives} receives were indicated and are still with NDIS"),
             );
         }
         if sends > 0 {
-            machine.violate_for(self, rules::PAUSE_SENDS, format!("{sends} sends were not completed"));
+            let which = self.sends.describe();
+            let text = format!("{sends} sends were not completed: {which}");
+            machine.violate_for(self, rules::PAUSE_SENDS, text);
         }
     }
 

@@ -16,13 +16,14 @@ use super::lifecycle::CastStatus;
 use super::{Adapter, AdapterCore, State};
 use crate::error::LabError;
 use crate::machine::thread::{self, handler};
-use crate::machine::{AddressMap, DISPATCH, HandleKind, Machine, PASSIVE};
+use crate::machine::{AddressMap, DISPATCH, HandleKind, Machine, Origin, PASSIVE};
 use crate::packet::Memory;
 use crate::rules;
 
 mod answers;
 mod judge;
 mod keywords;
+mod names;
 mod request;
 
 pub(crate) use request::Keep;
@@ -84,6 +85,8 @@ pub struct PendingOid {
     address: usize,
     pended: bool,
     turn: bool,
+    /// Who completed it, if that was a call.
+    ended_by: Option<Origin>,
 }
 
 impl std::fmt::Debug for PendingOid {
@@ -256,6 +259,7 @@ impl PendingOid {
             before,
             pended: false,
             turn: false,
+            ended_by: None,
         })
     }
 
@@ -294,13 +298,15 @@ impl PendingOid {
     }
 
     fn violate(&self, rule: &'static rules::Rule, detail: impl std::fmt::Display) {
-        let oid = self.request.oid;
+        let oid = names::oid_text(self.request.oid);
         let kind = self.request.kind;
-        self.adapter.machine.violate_for(
-            &self.adapter.core,
-            rule,
-            format!("{kind:?} of OID {oid:#010x}: {detail}"),
-        );
+        let handler = if self.request.direct { handler::DIRECT_OID_REQUEST } else { handler::OID_REQUEST };
+        // Judged when it has ended: by its completion, or else by the return of the handler.
+        let past = self.ended_by.map(|origin| ("completed", origin));
+        let by = if past.is_some() { String::new() } else { format!("; {} returned it", handler.name) };
+        let past: Vec<_> = past.into_iter().collect();
+        let text = format!("{kind:?} of {oid}: {detail}{by}");
+        self.adapter.machine.violate_past(Some(&self.adapter.core), rule, text, &past);
     }
 
     /// The handler returned.
@@ -324,8 +330,8 @@ impl PendingOid {
     }
 
     fn violate_touched(&self, memory: &Memory, at: usize) {
-        let (what, oid) = (memory.what(), self.request.oid);
-        let text = format!("OID {oid:#010x}: byte {at} of the {what} was written after its completion");
+        let (what, oid) = (memory.what(), names::oid_text(self.request.oid));
+        let text = format!("{oid}: byte {at} of the {what} was written after its completion");
         let core = &self.adapter.core;
         self.adapter.machine.violate_past(Some(core), rules::OID_TOUCHED, text, &memory.past("completed"));
     }
@@ -376,6 +382,7 @@ impl PendingOid {
             return Err(LabError::Timeout(name));
         };
         let kept = [self.memory.take(), self.buffer.clone()];
+        self.ended_by = kept[0].as_ref().and_then(|request| request.past("").pop()).map(|(_, origin)| origin);
         for memory in kept.iter().flatten() {
             if let Some(at) = memory.open() {
                 self.violate_touched(memory, at);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ndis_sys::{
@@ -156,6 +156,9 @@ struct Batch {
     outcomes: Mutex<Vec<Option<SendOutcome>>>,
     /// The handler has returned; what is still out then is queued in the driver.
     returned: AtomicBool,
+    /// Which call it is, counted from 1, and at which IRQL.
+    number: u64,
+    irql: u8,
     /// When it was called: [`AdapterCore::stretch`].
     stretch: u64,
     /// The state of the adapter, and how often it was reset and changed its power state, when it was called.
@@ -171,6 +174,8 @@ pub(crate) struct Sends {
     records: Mutex<AddressMap<Record>>,
     mdls: Mutex<AddressMap<usize>>,
     kept: Mutex<VecDeque<Built>>,
+    /// Calls of MiniportSendNetBufferLists.
+    calls: AtomicU64,
     /// Identifiers that MiniportCancelSend was called with.
     cancelled: Mutex<BTreeSet<usize>>,
 }
@@ -185,6 +190,33 @@ impl Sends {
     pub(crate) fn queued(&self) -> usize {
         // Acquire: pairs with the store after the handler's return.
         self.records.lock().values().filter(|record| record.batch.returned.load(Ordering::Acquire)).count()
+    }
+
+    /// The first lists that are with the driver, in words.
+    pub(crate) fn describe(&self) -> String {
+        const SHOWN: usize = 3;
+        let records = self.records.lock();
+        let mut lists: Vec<_> = records.iter().collect();
+        lists.sort_unstable_by_key(|(_, record)| (record.batch.number, record.index));
+        let one = |(list, record): &(&usize, &Record)| {
+            let bytes: usize = record.built.frames.iter().map(|frame| frame.original.len()).sum();
+            let batch = &record.batch;
+            format!(
+                "NET_BUFFER_LIST {list:#x} ({bytes} bytes, list {} of {} of call {} of MiniportSendNetBufferLists, at \
+                 {}, the adapter was {:?})",
+                record.index + 1,
+                batch.outcomes.lock().len(),
+                batch.number,
+                crate::rules::irql_name(batch.irql),
+                batch.state
+            )
+        };
+        let more = lists.len().saturating_sub(SHOWN);
+        let mut parts: Vec<_> = lists.iter().take(SHOWN).map(one).collect();
+        if more > 0 {
+            parts.push(format!("and {more} more"));
+        }
+        parts.join("; ")
     }
 
     /// The data of an MDL of a list that the driver has.
@@ -213,10 +245,13 @@ impl Sent {
     /// Waits for all of them.
     ///
     /// # Errors
-    /// [`LabError::Timeout`]; [`LabError::BugCheck`].
+    /// [`LabError::Timeout`], after recording [`rules::SEND_NOT_COMPLETED`]; [`LabError::BugCheck`].
     pub fn wait(&self, timeout: Duration) -> Result<Vec<SendOutcome>, LabError> {
         if !self.is_done() && !self.adapter.machine.wait_until(timeout, || self.is_done()) {
-            self.adapter.machine.alive()?;
+            let (machine, core) = (&self.adapter.machine, &self.adapter.core);
+            machine.alive()?;
+            let text = format!("after {timeout:?} these are still out: {}", core.sends.describe());
+            machine.violate_for(core, rules::SEND_NOT_COMPLETED, text);
             return Err(LabError::Timeout("a send"));
         }
         Ok(self.batch.outcomes.lock().iter().copied().flatten().collect())
@@ -256,6 +291,9 @@ impl Adapter {
         let batch = Arc::new(Batch {
             outcomes: Mutex::new(vec![None; lists.len()]),
             returned: AtomicBool::new(false),
+            // Relaxed: only tells calls apart.
+            number: self.core.sends.calls.fetch_add(1, Ordering::Relaxed) + 1,
+            irql: if options.at_dispatch { DISPATCH } else { thread::irql() },
             stretch: self.core.stretch(),
             state: self.state(),
             // Acquire: pairs with the changes.
@@ -303,17 +341,7 @@ impl Adapter {
     /// # Errors
     /// [`LabError::Timeout`], after recording [`rules::SEND_NOT_COMPLETED`]; as [`Adapter::send_with`].
     pub fn send(&self, lists: &[SendNbl]) -> Result<Vec<SendOutcome>, LabError> {
-        let sent = self.send_with(lists, SendOptions::default())?;
-        sent.wait(self.machine.options.timeout).inspect_err(|error| {
-            if matches!(error, LabError::Timeout(_)) {
-                let out = sent.outcomes().iter().filter(|o| o.is_none()).count();
-                self.machine.violate_for(
-                    &self.core,
-                    rules::SEND_NOT_COMPLETED,
-                    format!("{out} lists are still out"),
-                );
-            }
-        })
+        self.send_with(lists, SendOptions::default())?.wait(self.machine.options.timeout)
     }
 
     /// Lists that the driver has and has not completed.
