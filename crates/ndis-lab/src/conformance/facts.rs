@@ -89,6 +89,8 @@ pub enum Need {
     Esp,
     /// It offloads SAs with extended sequence numbers.
     ExtendedSequenceNumbers,
+    /// It segments large sends also under an SA.
+    LargeSendsUnderEsp,
 }
 
 impl Need {
@@ -131,6 +133,10 @@ impl Need {
             Self::Ipsec => (
                 facts.hardware().is_some_and(|hardware| hardware.IPsecV2.SaOffloadCapacity > 0),
                 "it does not offload IPsec",
+            ),
+            Self::LargeSendsUnderEsp => (
+                facts.hardware().is_some_and(|hardware| hardware.IPsecV2.LsoSupported != 0),
+                "it does not segment large sends under an SA (LsoSupported)",
             ),
             Self::ExtendedSequenceNumbers => (
                 facts.hardware().is_some_and(|hardware| hardware.IPsecV2.ExtendedSequenceNumbers != 0),

@@ -18,6 +18,7 @@ use crate::ipsec_v2::{self, Association, SaParameters};
 use crate::transport::{self, Algorithm, Direction, KeyMaterial, OutboundSa, TransportSa, ethernet};
 
 mod extended;
+mod large;
 mod life;
 mod orders;
 mod packets;
@@ -122,6 +123,15 @@ pub(super) const CASES: &[Case] = &[
         page: "sending-network-data-with-ipsec-offload-version-2",
         needs: &[Need::Esp, Need::DirectOids, Need::Wire],
         run: packets::handles_on_sends,
+    },
+    Case {
+        number: 55,
+        id: "large-sends-under-esp",
+        area: "IPSecESP",
+        title: "A large send under an SA becomes ESP packets with numbers, IVs, trailers and ICVs of their own.",
+        page: "sending-network-data-with-ipsec-offload-version-2",
+        needs: &[Need::Esp, Need::DirectOids, Need::Wire, Need::LargeSend, Need::LargeSendsUnderEsp],
+        run: large::large_sends,
     },
     Case {
         number: 56,

@@ -62,9 +62,9 @@ const IP: usize = 20;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const SLOT_CHECKSUM: i32 = ndis_sys::TcpIpChecksumNetBufferListInfo;
-const SLOT_LARGE: i32 = ndis_sys::TcpLargeSendNetBufferListInfo;
+pub(super) const SLOT_LARGE: i32 = ndis_sys::TcpLargeSendNetBufferListInfo;
 
-fn slot(oob: &[usize], slot: i32) -> usize {
+pub(super) fn slot(oob: &[usize], slot: i32) -> usize {
     usize::try_from(slot).map_or(0, |slot| oob[slot])
 }
 
@@ -285,7 +285,7 @@ fn receive_checksums(context: &Context) -> Outcome {
 }
 
 /// A large send as the stack hands it over, and the header of its first segment.
-fn large(pair: &Pair<'_>, length: usize) -> Outcome<(Vec<u8>, TcpHeader)> {
+pub(super) fn large(pair: &Pair<'_>, length: usize) -> Outcome<(Vec<u8>, TcpHeader)> {
     let mut header = TcpHeader::new(1234, 80, u32::MAX - 1500, 4096);
     (header.ack, header.psh, header.fin, header.cwr) = (true, true, true, true);
     built(header.set_options_raw(&[1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8]))?;
@@ -346,7 +346,7 @@ fn large_sends(context: &Context) -> Outcome {
     Ok(())
 }
 
-fn judge_segments(segments: &[Received], mss: usize, length: usize, first: &TcpHeader) -> Outcome {
+pub(super) fn judge_segments(segments: &[Received], mss: usize, length: usize, first: &TcpHeader) -> Outcome {
     let all = payload(length);
     let count = segments.len();
     for (at, segment) in segments.iter().enumerate() {

@@ -76,6 +76,7 @@ pub(super) fn offload(config: Config) -> NDIS_OFFLOAD {
             Encapsulation: NDIS_ENCAPSULATION_IEEE_802_3,
             Esp: TRUE,
             Transport: TRUE,
+            LsoSupported: TRUE,
             Tunnel: TRUE,
             ExtendedSequenceNumbers: TRUE,
             EncryptionAlgorithms: 0x38,

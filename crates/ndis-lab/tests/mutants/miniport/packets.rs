@@ -436,6 +436,18 @@ unsafe fn send_large(
     }
     let max = (*adapter).max_frame;
     let tag = (*list).NetBufferListInfo[Ieee8021QNetBufferListInfo as usize] as usize;
+    let handle = (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] as usize;
+    if handle != 0 {
+        let trailer = (*list).NetBufferListInfo[IPsecOffloadV2HeaderNetBufferListInfo as usize] as usize;
+        let segments = tasks::segment_esp(&whole, info, trailer, max).ok_or(NDIS_STATUS_FAILURE);
+        return match segments.and_then(|segments| send_protected(adapter, handle, segments, out)) {
+            Ok(()) => {
+                (*list).NetBufferListInfo[TcpLargeSendNetBufferListInfo as usize] = (1 << 30) as PVOID;
+                NDIS_STATUS_SUCCESS
+            }
+            Err(status) => status,
+        };
+    }
     let done = tasks::segment(&whole, info, max, |segment| {
         let tagged = if is(M::LargeTagLost) { segment.to_vec() } else { with_tag(segment, tag) };
         let _guard = lock();
@@ -448,6 +460,23 @@ unsafe fn send_large(
         (*list).NetBufferListInfo[TcpLargeSendNetBufferListInfo as usize] = (1 << 30) as PVOID;
     }
     NDIS_STATUS_SUCCESS
+}
+
+/// Encrypts segments and sends them.
+unsafe fn send_protected(
+    adapter: *mut Adapter,
+    handle: usize,
+    segments: Vec<Vec<u8>>,
+    out: &mut [Delivery; 16],
+) -> Result<(), NDIS_STATUS> {
+    for mut segment in segments {
+        if !is(M::LargeEspClear) {
+            esp::protect(adapter, &mut segment, handle)?;
+        }
+        let _guard = lock();
+        put_on_wire(adapter, &segment, out);
+    }
+    Ok(())
 }
 
 /// A frame with the tag that out-of-band slot 4 asks for.

@@ -160,3 +160,59 @@ pub(super) fn segment(frame: &[u8], info: usize, max: usize, mut send: impl FnMu
     }
     Some(())
 }
+
+/// Cuts a large send under an SA: [MAC][IPv4][ESP][IV][TCP][payload], without trailer and ICV. `trailer` is
+/// out-of-band slot 12. `None` if it is malformed.
+pub(super) fn segment_esp(frame: &[u8], info: usize, trailer: usize, max: usize) -> Option<Vec<Vec<u8>>> {
+    const ESP: usize = 8;
+    const IV: usize = 8;
+    const ICV: usize = 16;
+    let excess = if is(M::LargeEspPadKept) { 0 } else { trailer >> 8 & 0xff };
+    let end = frame.len().checked_sub(excess)?;
+    let ip = frame.get(HEADER..HEADER + 20)?;
+    let at_tcp = HEADER + 20 + ESP + IV;
+    let word = NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2_TRANSMIT(info);
+    if ip[0] != 0x45
+        || ip[9] != 50
+        || trailer & 0xff != usize::from(TCP)
+        || word.TcpHeaderOffset() as usize != at_tcp
+    {
+        return None;
+    }
+    // As if there were no ESP: the segments of the rest.
+    let mut plain = frame[..HEADER + 20].to_vec();
+    plain[9 + HEADER] = TCP;
+    plain.extend_from_slice(frame.get(at_tcp..end)?);
+    let offset = (HEADER + 20) as u32;
+    let inner = NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2_TRANSMIT::default()
+        .with_MSS(word.MSS())
+        .with_TcpHeaderOffset(offset)
+        .with_Type(1);
+    let mut segments = Vec::new();
+    segment(&plain, inner.0, max, |part| segments.push(part.to_vec()))?;
+    let (esp, iv) = (&frame[HEADER + 20..HEADER + 24], &frame[HEADER + 28..HEADER + 36]);
+    let sequence = u32::from_be_bytes(frame[HEADER + 24..HEADER + 28].try_into().ok()?);
+    let iv = u64::from_be_bytes(iv.try_into().ok()?);
+    for (at, part) in segments.iter_mut().enumerate() {
+        let total = usize::from(u16::from_be_bytes([part[HEADER + 2], part[HEADER + 3]]));
+        let payload = part[HEADER + 20..HEADER + total].to_vec();
+        part.truncate(HEADER + 20);
+        let step = if is(M::LargeEspNumberKept) { 0 } else { at as u32 };
+        let next_iv = if is(M::LargeEspIvKept) { iv } else { iv + at as u64 };
+        part.extend_from_slice(esp);
+        part.extend_from_slice(&(sequence + step).to_be_bytes());
+        part.extend_from_slice(&next_iv.to_be_bytes());
+        part.extend_from_slice(&payload);
+        let pad = if is(M::LargeEspNotPadded) { 0 } else { (4 - (payload.len() + 2) % 4) % 4 };
+        part.extend(1..=pad as u8);
+        part.extend_from_slice(&[pad as u8, TCP]);
+        part.extend_from_slice(&[0; ICV]);
+        let total = if is(M::LargeEspLengthKept) { total } else { part.len() - HEADER };
+        put(part, HEADER + 2, total as u16);
+        part[HEADER + 9] = 50;
+        put(part, HEADER + 10, 0);
+        let checksum = !fold(sum(&part[HEADER..HEADER + 20]));
+        put(part, HEADER + 10, checksum);
+    }
+    Some(segments)
+}
