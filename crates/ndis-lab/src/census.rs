@@ -182,9 +182,12 @@ impl Census {
     }
 
     /// Only what was made with the handle of one adapter, or while a handler ran for it; without
-    /// pool memory, which may belong to the driver as a whole.
+    /// pool memory, devices, registrations and lookaside lists, which may belong to the driver as a whole.
     pub(crate) fn of_adapter(mut self, adapter: AdapterId) -> Self {
         self.pool.clear();
+        for shared in [&mut self.devices, &mut self.callbacks, &mut self.lookasides] {
+            shared.clear();
+        }
         for items in self.kinds_mut() {
             items.retain(|item| item.adapter.or(item.origin.adapter) == Some(adapter));
         }

@@ -105,6 +105,23 @@ static ENDED: AtomicPtr<NDIS_OID_REQUEST> = AtomicPtr::new(null_mut());
 /// Handle of the adapter that was halted last.
 static HALTED: AtomicUsize = AtomicUsize::new(0);
 
+/// The `DRIVER_OBJECT` of the driver that is loaded.
+pub(crate) static OBJECT: AtomicPtr<DRIVER_OBJECT> = AtomicPtr::new(null_mut());
+/// What `MiniportInitializeEx` of the good driver does beside its work, with the adapter's handle: see `imports.rs`.
+pub(crate) static SCRIPT: AtomicUsize = AtomicUsize::new(0);
+
+/// The handle that the driver registered with.
+pub(crate) fn driver_handle() -> NDIS_HANDLE {
+    DRIVER.load(Ordering::Relaxed)
+}
+
+/// What `MiniportDriverUnload` does before its work, once.
+static AT_UNLOAD: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>> = std::sync::Mutex::new(None);
+
+pub(crate) fn at_unload(run: impl FnOnce() + Send + 'static) {
+    *AT_UNLOAD.lock().unwrap() = Some(Box::new(run));
+}
+
 fn is(defect: Defect) -> bool {
     DEFECT.load(Ordering::Relaxed) == defect as u32
 }
@@ -226,6 +243,7 @@ unsafe extern "win64" fn driver_entry<const DEFECT_NUMBER: u32>(
     path: *mut UNICODE_STRING,
 ) -> NTSTATUS {
     DEFECT.store(DEFECT_NUMBER, Ordering::Relaxed);
+    OBJECT.store(object, Ordering::Relaxed);
     unsafe { register(object, path) }
 }
 
@@ -509,6 +527,11 @@ unsafe fn initialize_adapter(handle: NDIS_HANDLE, adapter: *mut Adapter) -> Resu
             return Ok(());
         }
         check(set_general(handle, mac))?;
+        if let script @ 1.. = SCRIPT.load(Ordering::Relaxed) {
+            // SAFETY: the tests store such functions only.
+            let script: unsafe fn(NDIS_HANDLE) = std::mem::transmute(script);
+            script(handle);
+        }
         if minor() > 30 { check(set_offload(handle)) } else { Ok(()) }
     }
 }
@@ -527,6 +550,10 @@ ndis_fn! {
 
     unsafe extern fn unload(_object: *mut DRIVER_OBJECT) {
         unsafe {
+            let more = AT_UNLOAD.lock().unwrap().take();
+            if let Some(more) = more {
+                more();
+            }
             if is(Defect::HandleAfterHalt) {
                 NdisMPauseComplete(HALTED.load(Ordering::Relaxed) as NDIS_HANDLE);
             }
