@@ -67,11 +67,6 @@ impl Module {
         }
     }
 
-    /// Where it was loaded.
-    pub(crate) fn base(&self) -> usize {
-        self.base
-    }
-
     pub(crate) fn contains(&self, address: usize) -> bool {
         address.wrapping_sub(self.base) < self.size
     }

@@ -15,7 +15,8 @@ const GROUPS: [&str; 15] =
 fn group(name: &str) -> &'static str {
     let own = |start: &&&str| {
         let rest = name.strip_prefix(**start);
-        rest.and_then(|rest| rest.chars().next()).is_some_and(|one| one.is_ascii_uppercase() || one == 'f' || one == 'p')
+        rest.and_then(|rest| rest.chars().next())
+            .is_some_and(|one| one.is_ascii_uppercase() || one == 'f' || one == 'p')
     };
     GROUPS.iter().find(own).copied().unwrap_or("others")
 }

@@ -27,6 +27,25 @@ const GENERIC_OBJECT: usize = 32;
 /// The tag of strings that NDIS allocates.
 const STRING_TAG: ULONG = u32::from_le_bytes(*b"NDst");
 
+/// The tag of memory that a miniport shares with its device, if it had one.
+const SHARED_TAG: ULONG = u32::from_le_bytes(*b"NDsm");
+
+/// `NDIS_SHARED_MEMORY_PARAMETERS`, as far as revision 1 goes.
+#[repr(C)]
+pub(crate) struct SharedMemory {
+    header: [u8; 4],
+    flags: ULONG,
+    queue: ULONG,
+    handle: NDIS_HANDLE,
+    node: ULONG,
+    usage: i32,
+    length: ULONG,
+    address: PVOID,
+    list_length: ULONG,
+    list: PVOID,
+}
+const _: () = assert!(size_of::<SharedMemory>() == 64);
+
 /// `LOCK_STATE`.
 #[repr(C)]
 pub(crate) struct LockState {
@@ -281,6 +300,46 @@ exports! { TABLE in "ndis.sys" {
             return Ok(());
         }
         call.free(object as usize, None)
+    }
+
+    PASSIVE_ONLY fn NdisAllocateSharedMemory(
+        call, handle: NDIS_HANDLE, parameters: *mut SharedMemory, allocation: *mut NDIS_HANDLE,
+    ) -> NDIS_STATUS {
+        if call.named_adapter(handle).is_none() {
+            return Ok(NDIS_STATUS_FAILURE);
+        }
+        // SAFETY: the caller's structure, as large as its header says; what is read lies in revision 1.
+        let (kind, revision, length) = unsafe {
+            ((*parameters).header[0], (*parameters).header[1], (*parameters).length)
+        };
+        if kind != DEFAULT_TYPE || !(1..=2).contains(&revision) || length == 0 {
+            call.violate(rules::STRUCTURE_HEADER, format!("type {kind:#x}, revision {revision}, {length} bytes"));
+            return Ok(NDIS_STATUS_FAILURE);
+        }
+        let size = (length as usize).next_multiple_of(4096);
+        let block = call.allocate(size, SHARED_TAG, PoolKind::NonPaged, true);
+        if block.is_null() {
+            return Ok(NDIS_STATUS_RESOURCES);
+        }
+        // SAFETY: the caller's structure and variable.
+        unsafe {
+            (*parameters).address = block.cast();
+            (*parameters).handle = block.cast();
+            allocation.write(block.cast());
+        }
+        Ok(NDIS_STATUS_SUCCESS)
+    }
+
+    PASSIVE_ONLY fn NdisFreeSharedMemory(call, handle: NDIS_HANDLE, allocation: NDIS_HANDLE) {
+        if call.named_adapter(handle).is_none() {
+            return Ok(());
+        }
+        call.free(allocation as usize, Some(SHARED_TAG))
+    }
+
+    UP_TO_DISPATCH fn NdisGetSharedDataAlignment(_) -> ULONG {
+        // A cache line.
+        Ok(64)
     }
 
     PASSIVE_ONLY fn NdisGetRoutineAddress(call, name: *const UNICODE_STRING) -> PVOID {

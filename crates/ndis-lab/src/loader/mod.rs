@@ -332,17 +332,6 @@ impl Image {
         self.pdb.as_ref()
     }
 
-    /// `length` bytes at an address relative to the base, if a section that is not writable holds them.
-    pub(crate) fn constant(&self, rva: u32, length: u32) -> Option<&[u8]> {
-        let end = rva.checked_add(length)?;
-        let within = |s: &&Section| !s.writable && s.range.start <= rva && end <= s.range.end;
-        self.sections.iter().find(within)?;
-        // SAFETY: the section is mapped, readable, and never written while the image lives.
-        Some(unsafe {
-            std::slice::from_raw_parts(self.memory.as_ptr::<u8>().add(rva as usize), length as usize)
-        })
-    }
-
     /// DriverEntry returned: its code and data are thrown away, and a touch traps. Gives what went, relative to the base.
     pub(crate) fn discard(&self) -> Vec<Section> {
         let gone = self.sections.iter().filter(|section| section.discardable && section.name == "INIT");

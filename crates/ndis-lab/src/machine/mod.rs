@@ -53,6 +53,7 @@ mod system_thread;
 pub(crate) mod thread;
 #[cfg(target_os = "linux")]
 mod trap;
+mod unwind;
 pub(crate) mod user;
 #[cfg(target_os = "linux")]
 pub(crate) mod wild;

@@ -9,6 +9,7 @@ use std::arch::naked_asm;
 
 use ndis_sys::NTSTATUS;
 
+use super::unwind::{EHANDLER, Registers, UHANDLER, Unwound, View};
 use super::{Machine, switch, thread};
 
 const UNWINDING: u32 = 2;
@@ -16,13 +17,8 @@ const EXIT_UNWIND: u32 = 4;
 const TARGET_UNWIND: u32 = 0x20;
 const CONTINUE_EXECUTION: i32 = 0;
 const CONTINUE_SEARCH: i32 = 1;
-/// `UNW_FLAG_EHANDLER`, `UNW_FLAG_UHANDLER`, `UNW_FLAG_CHAININFO`.
-const EHANDLER: u8 = 1;
-const UHANDLER: u8 = 2;
-const CHAINED: u8 = 4;
 /// `KMODE_EXCEPTION_NOT_HANDLED`.
 const NOT_HANDLED: u32 = 0x1e;
-const RSP: usize = 4;
 
 /// `CONTEXT` of x64.
 #[repr(C, align(16))]
@@ -76,142 +72,23 @@ pub(crate) struct Dispatcher {
 
 type LanguageHandler = unsafe extern "win64" fn(*mut Record, u64, *mut Context, *mut Dispatcher) -> i32;
 
-/// Where an image lies, with its exception directory.
-#[derive(Clone, Copy)]
-struct View {
-    base: usize,
-    size: usize,
-    directory: (usize, usize),
-}
-
-/// One frame up.
-struct Unwound {
-    frame: u64,
-    function: usize,
-    /// The language handler, its data, and whether it takes exceptions and unwinds.
-    handler: Option<(usize, usize, u8)>,
-}
-
-impl View {
-    fn contains(&self, address: u64) -> bool {
-        usize::try_from(address).is_ok_and(|a| (self.base..self.base + self.size).contains(&a))
+/// Unwinds one frame of a context.
+///
+/// # Safety
+/// `context` is that of a thread in this image, whose stack is intact.
+unsafe fn unwind(view: &View, context: &mut Context) -> Option<Unwound> {
+    let mut registers = Registers { general: context.general.map(Some), ..Registers::default() };
+    // SAFETY: the caller vouches for the stack, which is all that is loaded from.
+    let load = |address: u64| Some(unsafe { (address as *const u64).read() });
+    let unwound = view.unwind(context.rip, &mut registers, load)?;
+    for (place, value) in context.general.iter_mut().zip(registers.general) {
+        *place = value?;
     }
-
-    /// Reads a number of the image; `None` outside of it.
-    fn read<T: Copy>(&self, rva: usize) -> Option<T> {
-        let end = rva.checked_add(size_of::<T>())?;
-        // SAFETY: within the image, which stays mapped while its code runs; the callers read numbers
-        // of sections that every image maps readable.
-        (end <= self.size).then(|| unsafe { ((self.base + rva) as *const T).read_unaligned() })
+    for (place, value) in context.xmm.iter_mut().zip(registers.xmm) {
+        *place = value.unwrap_or(*place);
     }
-
-    /// The RUNTIME_FUNCTION of an address: (its place, begin, unwind information).
-    fn function(&self, rva: u32) -> Option<(usize, u32, u32)> {
-        let (start, length) = self.directory;
-        let (mut low, mut high) = (0, length / 12);
-        while low < high {
-            let middle = low.midpoint(high);
-            let at = start + middle * 12;
-            let (begin, end) = (self.read::<u32>(at)?, self.read::<u32>(at + 4)?);
-            if rva < begin {
-                high = middle;
-            } else if rva >= end {
-                low = middle + 1;
-            } else {
-                return Some((at, begin, self.read(at + 8)?));
-            }
-        }
-        None
-    }
-
-    /// Unwinds one frame.
-    ///
-    /// # Safety
-    /// `context` is that of a thread in this image, whose stack is intact.
-    unsafe fn unwind(&self, context: &mut Context) -> Option<Unwound> {
-        // SAFETY: the caller vouches for the stack, which is all that is loaded from.
-        let load = |address: u64| unsafe { (address as *const u64).read() };
-        let rva = u32::try_from(usize::try_from(context.rip).ok()?.checked_sub(self.base)?).ok()?;
-        let Some((at, begin, information)) = self.function(rva) else {
-            // A leaf: the return address is on top.
-            let frame = context.general[RSP];
-            context.rip = load(frame);
-            context.general[RSP] = frame + 8;
-            return Some(Unwound { frame, function: 0, handler: None });
-        };
-        let mut info = information as usize;
-        let mut within = rva - begin;
-        let mut handler = None;
-        let mut frame = None;
-        for _ in 0..32 {
-            let head: [u8; 4] = self.read(info)?;
-            let (flags, prolog, count) = (head[0] >> 3, u32::from(head[1]), usize::from(head[2]));
-            let (register, offset) = (usize::from(head[3] & 15), u64::from(head[3] >> 4) * 16);
-            let codes = info + 4;
-            let mut index = 0;
-            let code = |index: usize| -> Option<[u8; 2]> { self.read(codes + 2 * index) };
-            // The frame register holds from the instruction on that sets it.
-            let mut set = register != 0;
-            if set && within < prolog {
-                set = (0..count).filter_map(code).any(|c| c[1] & 15 == 3 && within >= u32::from(c[0]));
-            }
-            let base =
-                if set { context.general[register].wrapping_sub(offset) } else { context.general[RSP] };
-            let established = *frame.get_or_insert(base);
-            while index < count {
-                let [place, operation] = code(index)?;
-                let (kind, value) = (operation & 15, usize::from(operation >> 4));
-                let word = || Some(u64::from(u16::from_le_bytes(code(index + 1)?)));
-                let long = || -> Option<u64> { Some(u64::from(self.read::<u32>(codes + 2 * (index + 1))?)) };
-                let (slots, done) = match kind {
-                    4 | 8 => (2, true),
-                    1 => (2 + usize::from(value != 0), true),
-                    5 | 9 => (3, true),
-                    0 | 2 | 3 | 10 => (1, true),
-                    _ => (1, false),
-                };
-                if done && (within >= prolog || within >= u32::from(place)) {
-                    let stack = context.general[RSP];
-                    match kind {
-                        0 => {
-                            context.general[value] = load(stack);
-                            context.general[RSP] = stack + 8;
-                        }
-                        1 if value == 0 => context.general[RSP] = stack + word()? * 8,
-                        1 => context.general[RSP] = stack + long()?,
-                        2 => context.general[RSP] = stack + value as u64 * 8 + 8,
-                        3 => context.general[RSP] = context.general[register].wrapping_sub(offset),
-                        4 => context.general[value] = load(base + word()? * 8),
-                        5 => context.general[value] = load(base + long()?),
-                        8 | 9 => {
-                            let at = base + if kind == 8 { word()? * 16 } else { long()? };
-                            context.xmm[value] = [load(at), load(at + 8)];
-                        }
-                        // A trap frame, which no function of a driver has.
-                        _ => return None,
-                    }
-                }
-                index += slots;
-            }
-            let behind = codes + 2 * count.next_multiple_of(2);
-            if flags & CHAINED != 0 {
-                info = self.read::<u32>(behind + 8)? as usize;
-                // The whole prolog of the chained part has run.
-                within = u32::MAX;
-                continue;
-            }
-            if flags & (EHANDLER | UHANDLER) != 0 && within >= prolog {
-                let routine = self.read::<u32>(behind)? as usize;
-                handler =
-                    (routine < self.size).then_some((self.base + routine, self.base + behind + 4, flags));
-            }
-            let stack = context.general[RSP];
-            context.rip = load(stack);
-            context.general[RSP] = stack + 8;
-            return Some(Unwound { frame: established, function: self.base + at, handler });
-        }
-        None
-    }
+    context.rip = unwound.caller;
+    Some(unwound)
 }
 
 impl Machine {
@@ -221,12 +98,7 @@ impl Machine {
         let address = usize::try_from(address).ok()?;
         objects.drivers.values().find_map(|driver| {
             let image = driver.image().filter(|image| image.contains(address))?;
-            let directory = image.exception_directory();
-            Some(View {
-                base: image.base(),
-                size: image.size() as usize,
-                directory: (directory.start as usize, directory.len()),
-            })
+            Some(View::new(image))
         })
     }
 }
@@ -247,7 +119,7 @@ unsafe fn dispatch(record: &mut Record, context: &mut Context) {
     while view.contains(at.rip) {
         let pc = at.rip;
         // SAFETY: as the caller says; each round is one frame up.
-        let Some(unwound) = (unsafe { view.unwind(&mut at) }) else { return };
+        let Some(unwound) = (unsafe { unwind(&view, &mut at) }) else { return };
         let Some((handler, data, flags)) = unwound.handler else { continue };
         if flags & EHANDLER == 0 {
             continue;
@@ -288,7 +160,7 @@ unsafe fn unwind_to(record: &mut Record, start: &Context, target: u64, ip: u64) 
     while view.contains(at.rip) {
         let mut here = at;
         // SAFETY: as the caller says.
-        let Some(unwound) = (unsafe { view.unwind(&mut at) }) else { return };
+        let Some(unwound) = (unsafe { unwind(&view, &mut at) }) else { return };
         let last = unwound.frame == target;
         if last {
             record.flags |= TARGET_UNWIND;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::thread;
+use super::unwind::{RBP, RSP, Registers, View};
 use crate::loader::Image;
 use crate::symbols::{CallStack, Module, StackFrame};
 
@@ -18,9 +19,6 @@ use crate::symbols::{CallStack, Module, StackFrame};
 const MAX_FRAMES: usize = 64;
 /// Bytes between the saved registers of an entry and the stack pointer with which it calls the driver.
 const CALL_AREA: usize = 64;
-/// Registers by their number in UNWIND_INFO.
-const RSP: usize = 4;
-const RBP: usize = 5;
 
 /// The images that are loaded, of all machines of this process.
 static LOADED: RwLock<Vec<(Arc<Image>, Arc<Module>)>> = RwLock::new(Vec::new());
@@ -104,136 +102,25 @@ fn is_trap(function: usize) -> bool {
     return function == 0;
 }
 
-/// The general-purpose registers as far as they are known.
-type Registers = [Option<usize>; 16];
-
 /// Follows frames of images, starting with code at `address`.
 fn walk_image(mut address: usize, mut registers: Registers, limit: usize, frames: &mut Vec<StackFrame>) {
     let loaded = LOADED.read();
     while frames.len() < MAX_FRAMES {
         let Some((image, module)) = loaded.iter().find(|(_, module)| module.contains(address)) else { break };
         frames.push(StackFrame::new(Some(module.clone()), address, false));
-        let Ok(rva) = u32::try_from(address - module.base()) else { break };
-        let stack = Stack { limit };
-        match unwind(image, rva, &mut registers, stack) {
+        let Some(stack_pointer) = registers.general[RSP] else { break };
+        let load = |at: u64| {
+            let within = at >= stack_pointer && at.checked_add(8)? <= limit as u64;
+            // SAFETY: between the stack pointer and the limit lie the driver's frames on this thread's
+            // stack, which is readable; the address is not assumed to be aligned.
+            within.then(|| unsafe { (at as *const u64).read_unaligned() })
+        };
+        let caller = View::new(image).unwind(address as u64, &mut registers, load);
+        match caller.and_then(|unwound| usize::try_from(unwound.caller).ok()) {
             Some(caller) => address = caller,
             None => break,
         }
     }
-}
-
-/// The part of the stack that belongs to the driver.
-#[derive(Clone, Copy)]
-struct Stack {
-    limit: usize,
-}
-
-impl Stack {
-    fn read(self, address: usize, stack_pointer: usize) -> Option<usize> {
-        let within = address >= stack_pointer && address.checked_add(8)? <= self.limit;
-        // SAFETY: between the stack pointer and the limit lie the driver's frames on this thread's
-        // stack, which is readable; the address is not assumed to be aligned.
-        within.then(|| unsafe { (address as *const usize).read_unaligned() })
-    }
-}
-
-/// `UNWIND_INFO.Flags`: another entry follows the codes.
-const UNW_FLAG_CHAININFO: u8 = 4;
-/// No function has so many parts.
-const MAX_CHAIN: usize = 32;
-
-/// Undoes the prologue of the function at `rva`; gives the address to which it returns.
-fn unwind(image: &Image, rva: u32, registers: &mut Registers, stack: Stack) -> Option<usize> {
-    let word = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let directory = image.exception_directory();
-    let table = image.constant(directory.start, directory.end - directory.start).unwrap_or_default();
-    let (entries, _) = table.as_chunks::<12>();
-    let index = entries.partition_point(|entry| word(entry, 0).is_some_and(|begin| begin <= rva));
-    let entry = index.checked_sub(1).and_then(|index| entries.get(index));
-    let mut entry = entry.copied().filter(|entry| word(entry, 4).is_some_and(|end| rva < end));
-    let mut offset = Some(rva.checked_sub(entry.and_then(|entry| word(&entry, 0)).unwrap_or(rva))?);
-    // A function without an entry is a leaf: it moved nothing.
-    for _ in 0..MAX_CHAIN {
-        let Some(current) = entry.take() else { break };
-        let at = word(&current, 8)?;
-        let header = image.constant(at, 4)?;
-        let (flags, count, frame) = (header[0] >> 3, u32::from(header[2]), header[3]);
-        let codes = image.constant(at.checked_add(4)?, count * 2)?;
-        undo(codes, offset, frame, registers, stack)?;
-        if flags & UNW_FLAG_CHAININFO != 0 {
-            let next = image.constant(at.checked_add(4)?.checked_add((count + (count & 1)) * 2)?, 12)?;
-            entry = next.try_into().ok();
-            offset = None;
-        }
-    }
-    let stack_pointer = registers[RSP]?;
-    let caller = stack.read(stack_pointer, stack_pointer)?;
-    registers[RSP] = Some(stack_pointer + 8);
-    Some(caller)
-}
-
-/// Undoes the operations of one UNWIND_INFO that were done before `offset`; `None` is all of them.
-fn undo(codes: &[u8], offset: Option<u32>, frame: u8, registers: &mut Registers, stack: Stack) -> Option<()> {
-    let slot = |index: usize| {
-        Some(usize::from(u16::from_le_bytes([*codes.get(index * 2)?, *codes.get(index * 2 + 1)?])))
-    };
-    let mut index = 0;
-    while index * 2 < codes.len() {
-        let (done_at, operation, info) =
-            (codes[index * 2], codes[index * 2 + 1] & 15, usize::from(codes[index * 2 + 1] >> 4));
-        let slots = match (operation, info) {
-            (0 | 2 | 3 | 10, _) => 1,
-            (1, 0) | (4 | 6 | 8, _) => 2,
-            (1, 1) | (5 | 7 | 9, _) => 3,
-            _ => return None,
-        };
-        if offset.is_none_or(|offset| u32::from(done_at) <= offset) {
-            let stack_pointer = registers[RSP]?;
-            let base = |registers: &Registers| {
-                // The register that holds the frame, minus the offset that it was given.
-                match frame & 15 {
-                    0 => Some(stack_pointer),
-                    register => registers[usize::from(register)]?.checked_sub(usize::from(frame >> 4) * 16),
-                }
-            };
-            match operation {
-                // UWOP_PUSH_NONVOL
-                0 => {
-                    registers[info] = stack.read(stack_pointer, stack_pointer);
-                    registers[RSP] = stack_pointer.checked_add(8);
-                }
-                // UWOP_ALLOC_LARGE
-                1 => {
-                    let size = if info == 0 {
-                        slot(index + 1)? * 8
-                    } else {
-                        slot(index + 1)? | slot(index + 2)? << 16
-                    };
-                    registers[RSP] = stack_pointer.checked_add(size);
-                }
-                // UWOP_ALLOC_SMALL
-                2 => registers[RSP] = stack_pointer.checked_add(info * 8 + 8),
-                // UWOP_SET_FPREG
-                3 => registers[RSP] = base(registers),
-                // UWOP_SAVE_NONVOL and UWOP_SAVE_NONVOL_FAR
-                4 | 5 => {
-                    let at = if operation == 4 {
-                        slot(index + 1)? * 8
-                    } else {
-                        slot(index + 1)? | slot(index + 2)? << 16
-                    };
-                    registers[info] =
-                        base(registers).and_then(|base| stack.read(base.checked_add(at)?, stack_pointer));
-                }
-                // UWOP_PUSH_MACHFRAME: an interrupt, which the lab does not make.
-                10 => return None,
-                // XMM registers are of no interest.
-                _ => {}
-            }
-        }
-        index += slots;
-    }
-    Some(())
 }
 
 #[cfg(unix)]
@@ -295,9 +182,9 @@ mod host {
             if super::module_at(address).is_some() {
                 let mut registers = Registers::default();
                 for (host, image) in KEPT {
-                    registers[image] = Some(_Unwind_GetGR(context, host));
+                    registers.general[image] = Some(_Unwind_GetGR(context, host) as u64);
                 }
-                registers[RSP] = Some(stack_pointer);
+                registers.general[RSP] = Some(stack_pointer as u64);
                 walk.registers = Some((address, registers));
                 return ENOUGH;
             }
