@@ -97,6 +97,10 @@ pub fn command(arguments: &Arguments, say: impl Fn(&str)) -> Result<bool, RunErr
         .build();
     let life = Life { lab: &lab, say: &say, inf: inf.as_ref(), keywords, ethernet: Cell::new(false) };
     let ended = life.run(&arguments.image);
+    // However far the driver came.
+    for line in lab.take_debug_output() {
+        say(&format!("DbgPrint: {}", line.trim_end()));
+    }
     match ended {
         Err(LabError::Load(LoadError::Io(error))) => {
             return Err(RunError::Read(arguments.image.clone(), error));
@@ -109,12 +113,13 @@ pub fn command(arguments: &Arguments, say: impl Fn(&str)) -> Result<bool, RunErr
             return Err(RunError::Load(arguments.image.clone(), LoadError::MissingImports(missing)));
         }
         Err(LabError::Load(error)) => return Err(RunError::Load(arguments.image.clone(), error)),
-        Err(LabError::BugCheck(stop)) => say(&format!("\n{}", stop.report())),
-        Err(error) => say(&format!("\n{error}")),
+        Err(LabError::BugCheck(ref stop)) => say(&format!("\n{}", stop.report())),
+        Err(ref error) => say(&format!("\n{error}")),
         Ok(()) => {}
     }
     let (mut violations, mut total) = (lab.violations(), lab.violations_total());
-    let mut whole = lab.bugcheck().is_none() && lab.census().is_empty();
+    // A driver that gave up, in DriverEntry for example, has not lived through everything.
+    let mut whole = ended.is_ok() && lab.bugcheck().is_none() && lab.census().is_empty();
     if whole && life.ethernet.get() && !arguments.one_adapter {
         // A bug check or a leak in it is shown there; broken rules with all others.
         let lived = second_life(arguments, &life.keywords, &say);
@@ -221,9 +226,6 @@ impl<S: Fn(&str)> Life<'_, S> {
         adapter.halt(HaltAction::DeviceStopped)?;
         driver.unload()?;
         self.note(&self.lab.census().to_string());
-        for line in self.lab.take_debug_output() {
-            self.note(&format!("DbgPrint: {}", line.trim_end()));
-        }
         Ok(())
     }
 

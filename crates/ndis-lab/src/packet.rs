@@ -22,6 +22,10 @@ pub(crate) use memory::Memory;
 /// How many freed structures of each kind are kept from reuse.
 const QUARANTINE: usize = 512;
 
+/// Bytes of a NET_BUFFER_LIST: `ndis-sys` has that of NDIS 6.30, and later versions have some more slots of
+/// out-of-band data, up to this size; a driver of such a version reads and copies them.
+pub(crate) const LIST_BYTES: usize = size_of::<NET_BUFFER_LIST>() + 64;
+
 /// What a pool was created with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PoolParameters {
@@ -241,7 +245,7 @@ impl Machine {
             (0, 0) => parameters.context_size,
             (size, backfill) => size.saturating_add(backfill),
         };
-        let list_size = size_of::<NET_BUFFER_LIST>();
+        let list_size = LIST_BYTES;
         let buffer_size = if data.is_some() { size_of::<NET_BUFFER>() } else { 0 };
         let context_bytes =
             if context == 0 { 0 } else { size_of::<NET_BUFFER_LIST_CONTEXT>() + usize::from(context) };
@@ -356,7 +360,7 @@ impl Machine {
         }
         let mut data = None;
         if record.with_buffer {
-            let buffer = address + size_of::<NET_BUFFER_LIST>();
+            let buffer = address + LIST_BYTES;
             data = tables.buffers.remove(&buffer).and_then(|buffer| buffer.data);
         }
         let retired = retire(&mut tables, record.memory, "NET_BUFFER_LIST");

@@ -2,7 +2,8 @@
 
 use ndis_sys::{BOOLEAN, KIRQL, KSPIN_LOCK, NTSTATUS, PVOID};
 
-use super::exports;
+use super::{Call, exports};
+use crate::machine::Stopped;
 use crate::machine::resource::Want;
 use crate::machine::thread;
 
@@ -14,6 +15,32 @@ pub(crate) struct LockQueueHandle {
     next: usize,
     lock: usize,
     old_irql: KIRQL,
+}
+
+/// Acquires an in-stack queued lock; `raise` to DISPATCH_LEVEL, or the thread is there.
+///
+/// # Safety
+/// `handle` is the caller's.
+unsafe fn acquire_queued(
+    call: &Call<'_>,
+    lock: *mut KSPIN_LOCK,
+    handle: *mut LockQueueHandle,
+    raise: bool,
+) -> Result<(), Stopped> {
+    let old_irql = call.acquire(lock as usize, QUEUED, raise)?;
+    // SAFETY: as the caller says.
+    unsafe { handle.write(LockQueueHandle { next: 0, lock: lock as usize, old_irql }) };
+    Ok(())
+}
+
+/// Releases it; `lower` to the IRQL before.
+///
+/// # Safety
+/// `handle` is the caller's, filled by the acquisition; the release uses it up.
+unsafe fn release_queued(call: &Call<'_>, handle: *mut LockQueueHandle, lower: bool) -> Result<(), Stopped> {
+    // SAFETY: as the caller says.
+    let (lock, irql) = unsafe { (std::mem::take(&mut (*handle).lock), (*handle).old_irql) };
+    call.release(lock, QUEUED, lower.then_some(irql))
 }
 
 exports! { TABLE in "ntoskrnl.exe" {
@@ -50,31 +77,25 @@ exports! { TABLE in "ntoskrnl.exe" {
     }
 
     UP_TO_DISPATCH fn KeAcquireInStackQueuedSpinLock(call, lock: *mut KSPIN_LOCK, handle: *mut LockQueueHandle) {
-        let old_irql = call.acquire(lock as usize, QUEUED, true)?;
-        // SAFETY: the caller's structure.
-        unsafe { handle.write(LockQueueHandle { next: 0, lock: lock as usize, old_irql }) };
-        Ok(())
+        // SAFETY: the caller's structure, here and below.
+        unsafe { acquire_queued(call, lock, handle, true) }
     }
 
     DISPATCH_AND_ABOVE fn KeReleaseInStackQueuedSpinLock(call, handle: *mut LockQueueHandle) {
-        // SAFETY: the caller's structure, filled by the acquisition and used up by the release.
-        let (lock, irql) = unsafe { (std::mem::take(&mut (*handle).lock), (*handle).old_irql) };
-        call.release(lock, QUEUED, Some(irql))
+        // SAFETY: see above.
+        unsafe { release_queued(call, handle, true) }
     }
 
     DISPATCH_AND_ABOVE fn KeAcquireInStackQueuedSpinLockAtDpcLevel(
         call, lock: *mut KSPIN_LOCK, handle: *mut LockQueueHandle,
     ) {
-        let old_irql = call.acquire(lock as usize, QUEUED, false)?;
-        // SAFETY: the caller's structure.
-        unsafe { handle.write(LockQueueHandle { next: 0, lock: lock as usize, old_irql }) };
-        Ok(())
+        // SAFETY: see above.
+        unsafe { acquire_queued(call, lock, handle, false) }
     }
 
     DISPATCH_AND_ABOVE fn KeReleaseInStackQueuedSpinLockFromDpcLevel(call, handle: *mut LockQueueHandle) {
-        // SAFETY: the caller's structure, filled by the acquisition and used up by the release.
-        let lock = unsafe { std::mem::take(&mut (*handle).lock) };
-        call.release(lock, QUEUED, None)
+        // SAFETY: see above.
+        unsafe { release_queued(call, handle, false) }
     }
 
     UP_TO_APC fn KeEnterCriticalRegion(_) {

@@ -231,17 +231,7 @@ impl Machine {
         };
         // Release: the next holder sees what we wrote.
         word(address).store(0, Ordering::Release);
-        if held.old_irql != lower {
-            let name = |irql: Option<u8>| irql.map_or("no change of IRQL".into(), rules::irql_name);
-            self.violate(
-                rules::LOCK_ORDER,
-                format!("{kind} {address:#x} gave {}, is released with {}", name(held.old_irql), name(lower)),
-            );
-        }
-        match lower {
-            Some(irql) => self.lower(irql),
-            None => Ok(()),
-        }
+        self.settle_release(held, lower)
     }
 
     /// Acquires an `EX_SPIN_LOCK`; returns the IRQL before. `raise` as in [`Machine::acquire`].
@@ -315,17 +305,19 @@ impl Machine {
             ));
         };
         release_ex(address, exclusive);
+        self.settle_release(held, lower)
+    }
+
+    /// A lock was released: checks the IRQL that the caller names against the one that the acquisition gave.
+    fn settle_release(&self, held: Held, lower: Option<u8>) -> Result<(), Stopped> {
         if held.old_irql != lower {
             let name = |irql: Option<u8>| irql.map_or("no change of IRQL".into(), rules::irql_name);
-            self.violate(
-                rules::LOCK_ORDER,
-                format!("{kind} {address:#x} gave {}, is released with {}", name(held.old_irql), name(lower)),
-            );
+            let Held { address, kind, old_irql, .. } = held;
+            let text =
+                format!("{kind} {address:#x} gave {}, is released with {}", name(old_irql), name(lower));
+            self.violate(rules::LOCK_ORDER, text);
         }
-        match lower {
-            Some(irql) => self.lower(irql),
-            None => Ok(()),
-        }
+        lower.map_or(Ok(()), |irql| self.lower(irql))
     }
 
     /// One round of waiting; ends when the machine does.

@@ -14,7 +14,7 @@ use crate::bytes::{fill_words, first_difference, first_other_word};
 use crate::machine::{Machine, Origin, grave};
 use crate::rules;
 
-const LIST: usize = size_of::<NET_BUFFER_LIST>();
+const LIST: usize = super::LIST_BYTES;
 const BUFFER: usize = size_of::<NET_BUFFER>();
 
 /// What NDIS knows of a list that it owns.

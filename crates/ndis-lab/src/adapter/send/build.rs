@@ -91,7 +91,7 @@ fn memory(machine: &Machine, size: usize, what: &'static str) -> Result<Memory, 
 }
 
 pub(super) fn build(machine: &Machine, nbl: &SendNbl, source: usize) -> Result<Built, LabError> {
-    let list = memory(machine, size_of::<NET_BUFFER_LIST>(), "NET_BUFFER_LIST to send")?;
+    let list = memory(machine, crate::packet::LIST_BYTES, "NET_BUFFER_LIST to send")?;
     let mut frames = Vec::with_capacity(nbl.frames.len());
     for frame in &nbl.frames {
         frames.push(build_frame(machine, frame)?);
