@@ -182,6 +182,15 @@ fn read_pcap(bytes: &[u8]) -> Result<Vec<Record>, InputError> {
     Ok(records)
 }
 
+/// Whether a block, other than a section's header, says that it has fewer than the 12 bytes of its type and its two lengths.
+/// pcap-parser 0.17 takes 12 off the length of some kinds unseen, and panics.
+fn is_stunted(block: &[u8], big_endian: bool) -> bool {
+    let Some((kind, rest)) = block.split_first_chunk::<4>() else { return false };
+    let Some(length) = rest.first_chunk::<4>() else { return false };
+    let length = if big_endian { u32::from_be_bytes(*length) } else { u32::from_le_bytes(*length) };
+    *kind != *b"\x0a\x0d\x0d\x0a" && length < 12
+}
+
 fn read_pcapng(bytes: &[u8]) -> Result<Vec<Record>, InputError> {
     let (_, section) = parse_sectionheaderblock(bytes).map_err(|error| failure(&error, 0, 0))?;
     let mut big_endian = section.big_endian();
@@ -192,6 +201,9 @@ fn read_pcapng(bytes: &[u8]) -> Result<Vec<Record>, InputError> {
         let at = bytes.len() - rest.len();
         let packets = records.len();
         let damaged = |what| InputError::Damaged { at, packets, what };
+        if is_stunted(rest, big_endian) {
+            return Err(damaged("a block shorter than its own lengths"));
+        }
         let parse = if big_endian { parse_block_be } else { parse_block_le };
         let (next, block) = parse(rest).map_err(|error| failure(&error, at, packets))?;
         if next.len() >= rest.len() {
@@ -328,6 +340,24 @@ mod tests {
                 file[at] ^= flip;
                 let _ = Capture::from_bytes(file.clone()).map(|capture| capture.packets().count());
                 file[at] ^= flip;
+            }
+        }
+    }
+
+    /// Found by fuzzing, with a Process Information Block of 8 bytes.
+    #[test]
+    fn a_block_of_any_kind_that_is_too_short_is_damage() {
+        let section =
+            &DEFAULT_CAPTURE[..u32::from_le_bytes(*DEFAULT_CAPTURE[4..].first_chunk().unwrap()) as usize];
+        let kinds = (0..12_u32).chain([0x8000_0001, 0x0BAD, 0x4000_0BAD]);
+        for kind in kinds {
+            for length in 0..12_u32 {
+                let mut file = section.to_vec();
+                file.extend(kind.to_le_bytes());
+                file.extend(length.to_le_bytes());
+                file.extend([0; 32]);
+                let error = Capture::from_bytes(file).unwrap_err();
+                assert!(matches!(error, InputError::Damaged { .. }), "{kind:#x}, {length}: {error}");
             }
         }
     }
