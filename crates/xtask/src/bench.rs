@@ -1,7 +1,9 @@
-//! `cargo xtask bench sa`: the SA table against its peers, measured, judged and written to a page.
+//! `cargo xtask bench sa`: the SA table against its peers, measured, judged and written to a page. [`control`] does the same for the
+//! control plane through the driver.
 //!
 //! The measuring is `cargo bench -p sa-table`; its figures come as JSON. Here they are put beside the goals of the project.
 
+pub mod control;
 pub mod figures;
 pub mod goals;
 mod page;

@@ -111,6 +111,15 @@ enum Bench {
         #[arg(long)]
         install: bool,
     },
+    /// The control plane through the driver: deletions by the length of their list, additions by how full the table is
+    Driver {
+        /// Measure this image, too
+        #[arg(long, value_name = "FILE.sys")]
+        image: Option<PathBuf>,
+        /// Folder for bench-driver.md [default: none is written]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -138,6 +147,7 @@ fn main() -> ExitCode {
             };
             bench::sa(&steps, &bench::Options { quick, json, page, install: install(asked) })
         }
+        Task::Bench { what: Bench::Driver { image, out } } => bench::control::measure(&steps, image, out),
         Task::Fuzz { targets, seconds, install: asked } => fuzz::fuzz(
             &steps,
             &fuzz::Options { targets, seconds, install: install(asked) },
