@@ -69,6 +69,10 @@ impl<V> Core<V> {
             // Relaxed: if another thread has popped the slot meanwhile, this may be anything, but then the tag differs
             // and the exchange fails.
             let next = self.slot(index).link.load(Ordering::Relaxed);
+            // For the next insertion.
+            if let Some(next) = self.slots().get(next as usize) {
+                prefetch(next);
+            }
             match top.compare_exchange_weak(head, retag(head, next), Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => return Some(index),
                 Err(now) => head = now,

@@ -140,6 +140,10 @@ fn by_key(keys: &[Key]) -> Vec<Box<dyn Turn>> {
     subjects
 }
 
+/// How many readers, whether there is a writer, and what that is called.
+const LOADS: [(usize, bool, &str); 4] =
+    [(1, false, "1 reader"), (2, false, "2 readers"), (1, true, "1 + writer"), (2, true, "2 + writer")];
+
 /// Measures everything.
 pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
     let processors = processors();
@@ -153,31 +157,30 @@ pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
         for n in [128, 4096, 65_536 - 4 * WINDOW] {
             let keys: Vec<_> = (0..n).map(key).collect();
             let subjects = build(&keys);
-            for (readers, writer, what) in [
-                (1, false, "1 reader"),
-                (2, false, "2 readers"),
-                (1, true, "1 + writer"),
-                (2, true, "2 + writer"),
-            ] {
-                eprintln!("{title}, {n} SAs, {what} …");
-                let mut times = vec![vec![]; subjects.len()];
-                let mut rates = vec![vec![]; subjects.len()];
-                for _ in 0..rounds {
+            eprintln!("{title}, {n} SAs …");
+            let mut times = vec![vec![vec![]; subjects.len()]; LOADS.len()];
+            let mut rates = times.clone();
+            // One and two readers are compared, too, so loads take turns as well.
+            for _ in 0..rounds {
+                for (load, (readers, writer, _)) in LOADS.into_iter().enumerate() {
                     for (at, subject) in subjects.iter().enumerate() {
                         let (time, rate) = subject.turn(readers, writer);
-                        times[at].push(time);
-                        rates[at].push(rate);
+                        times[load][at].push(time);
+                        rates[load][at].push(rate);
                     }
                 }
+            }
+            for (load, (_, _, what)) in LOADS.into_iter().enumerate() {
                 for (at, subject) in subjects.iter().enumerate() {
-                    let ratios = times[at].iter().zip(&times[0]).map(|(time, first)| time / first).collect();
+                    let pairs = times[load][at].iter().zip(&times[load][0]);
+                    let ratios = pairs.map(|(time, first)| time / first).collect();
                     section.compare(
                         n,
                         what,
                         subject.name(),
-                        median(times[at].clone()),
+                        median(times[load][at].clone()),
                         median(ratios),
-                        median(rates[at].clone()),
+                        median(rates[load][at].clone()),
                     );
                 }
             }

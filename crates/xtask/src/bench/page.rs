@@ -215,7 +215,7 @@ pub(super) const MARKS: [&str; 2] =
 pub(super) fn summary(figures: &Figures, machine: &Machine) -> String {
     let [one, _, one_and, two_and] = names::LOADS;
     let mut text = format!(
-        "Time of a lookup in ns, and what that is of the first table's, on {}:\n\n| by | SAs | table | {one} | {one_and} | {two_and} \
+        "Time of a lookup in ns, and what that is of the first table's, on `{}`:\n\n| by | SAs | table | {one} | {one_and} | {two_and} \
          |\n|---|---:|---|---:|---:|---:|\n",
         machine.describe()
     );
