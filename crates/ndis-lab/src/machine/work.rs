@@ -435,10 +435,10 @@ impl Machine {
         };
         state.jobs.retain(|job| job.item != handle);
         drop(state);
-        // A routine may free its own item; another thread must not.
-        let own = thread::with(|t| t.context().handler)
-            .is_some_and(|name| [handler::WORK_ITEM.name, handler::IO_WORK_ITEM.name].contains(&name));
-        if item.queued || (item.running && !own) {
+        // A routine may free its own item; another thread must not. The I/O manager is through with an item of its
+        // own before it calls the routine.
+        let own = thread::with(|t| t.context().handler) == Some(handler::WORK_ITEM.name);
+        if item.queued || (item.running && !own && item.kind == ItemKind::Ndis) {
             let what = if item.queued { "queued" } else { "running" };
             self.violate(rules::WORK_ITEM_USE, format!("work item {handle:#x} is freed while it is {what}"));
         }

@@ -3,10 +3,10 @@
 
 #![allow(dead_code)]
 // each test binary uses a part of it
-// This is a driver as one writes it in C: all of it stands on the contract of the NDIS callbacks (the
-// context is the one that was registered, lists and requests are valid until they are completed) and
-// on no other, so that proofs of the single blocks would say the same thing fifty times.
-#![allow(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+// This is a driver as one writes it in C: every function is unsafe as a whole, and stands on the contract of the
+// NDIS callbacks (the context is the one that was registered, lists and requests are valid until they are
+// completed) and on no other. There are no unsafe blocks whose proofs would say that fifty times.
+#![allow(unsafe_op_in_unsafe_fn)]
 #![allow(clippy::cast_possible_truncation, clippy::borrow_as_ptr, clippy::bool_to_int_with_if)]
 
 use std::cell::UnsafeCell;
@@ -244,29 +244,27 @@ unsafe extern "win64" fn driver_entry<const DEFECT_NUMBER: u32>(
 ) -> NTSTATUS {
     DEFECT.store(DEFECT_NUMBER, Ordering::Relaxed);
     OBJECT.store(object, Ordering::Relaxed);
-    unsafe { register(object, path) }
+    register(object, path)
 }
 
 unsafe fn register(object: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTSTATUS {
-    unsafe {
-        let mut c: NDIS_MINIPORT_DRIVER_CHARACTERISTICS = zeroed();
-        let size = NDIS_SIZEOF_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2;
-        c.Header = header(
-            NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS,
-            NDIS_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2,
-            if is(Defect::CharacteristicsSize) { size + 8 } else { size },
-        );
-        c.MajorNdisVersion = 6;
-        c.MinorNdisVersion = minor();
-        if minor() >= 80 || is(Defect::FutureCharacteristics) {
-            // Revision 3 has one more handler, which may be NULL.
-            let mut newer: (NDIS_MINIPORT_DRIVER_CHARACTERISTICS, usize) = (c, 0);
-            newer.0.Header.Revision = 3;
-            newer.0.Header.Size = size + 8;
-            return register_with(object, path, &mut newer.0);
-        }
-        register_with(object, path, &mut c)
+    let mut c: NDIS_MINIPORT_DRIVER_CHARACTERISTICS = zeroed();
+    let size = NDIS_SIZEOF_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2;
+    c.Header = header(
+        NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS,
+        NDIS_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2,
+        if is(Defect::CharacteristicsSize) { size + 8 } else { size },
+    );
+    c.MajorNdisVersion = 6;
+    c.MinorNdisVersion = minor();
+    if minor() >= 80 || is(Defect::FutureCharacteristics) {
+        // Revision 3 has one more handler, which may be NULL.
+        let mut newer: (NDIS_MINIPORT_DRIVER_CHARACTERISTICS, usize) = (c, 0);
+        newer.0.Header.Revision = 3;
+        newer.0.Header.Size = size + 8;
+        return register_with(object, path, &mut newer.0);
     }
+    register_with(object, path, &mut c)
 }
 
 /// The minor version that the driver registers.
@@ -286,197 +284,175 @@ unsafe fn register_with(
     path: *mut UNICODE_STRING,
     c: *mut NDIS_MINIPORT_DRIVER_CHARACTERISTICS,
 ) -> NTSTATUS {
-    unsafe {
-        let c = &mut *c;
-        c.InitializeHandlerEx = Some(initialize);
-        c.HaltHandlerEx = Some(halt);
-        c.UnloadHandler = Some(unload);
-        c.PauseHandler = Some(pause);
-        c.RestartHandler = Some(restart);
-        c.OidRequestHandler = Some(oid_request);
-        c.SendNetBufferListsHandler = Some(send);
-        c.ReturnNetBufferListsHandler = Some(return_lists);
-        c.CancelSendHandler = Some(cancel_send);
-        c.DevicePnPEventNotifyHandler = Some(pnp_event);
-        c.ShutdownHandlerEx = Some(shutdown);
-        c.CancelOidRequestHandler = (!is(Defect::MissingHandler)).then_some(cancel_oid);
-        c.DirectOidRequestHandler = Some(direct_oid);
-        c.CancelDirectOidRequestHandler = Some(cancel_direct_oid);
-        let mut handle = null_mut();
-        let status = NdisMRegisterMiniportDriver(object, path, null_mut(), c, &mut handle);
-        DRIVER.store(handle, Ordering::Relaxed);
-        if is(Defect::FailWithoutDeregister) { NDIS_STATUS_FAILURE } else { status }
-    }
+    let c = &mut *c;
+    c.InitializeHandlerEx = Some(initialize);
+    c.HaltHandlerEx = Some(halt);
+    c.UnloadHandler = Some(unload);
+    c.PauseHandler = Some(pause);
+    c.RestartHandler = Some(restart);
+    c.OidRequestHandler = Some(oid_request);
+    c.SendNetBufferListsHandler = Some(send);
+    c.ReturnNetBufferListsHandler = Some(return_lists);
+    c.CancelSendHandler = Some(cancel_send);
+    c.DevicePnPEventNotifyHandler = Some(pnp_event);
+    c.ShutdownHandlerEx = Some(shutdown);
+    c.CancelOidRequestHandler = (!is(Defect::MissingHandler)).then_some(cancel_oid);
+    c.DirectOidRequestHandler = Some(direct_oid);
+    c.CancelDirectOidRequestHandler = Some(cancel_direct_oid);
+    let mut handle = null_mut();
+    let status = NdisMRegisterMiniportDriver(object, path, null_mut(), c, &mut handle);
+    DRIVER.store(handle, Ordering::Relaxed);
+    if is(Defect::FailWithoutDeregister) { NDIS_STATUS_FAILURE } else { status }
 }
 
 unsafe fn allocate(size: usize) -> *mut c_void {
-    unsafe { ExAllocatePool2(POOL_FLAG_NON_PAGED, size, TAG) }
+    ExAllocatePool2(POOL_FLAG_NON_PAGED, size, TAG)
 }
 
 unsafe fn free(block: *mut c_void) {
-    unsafe { ExFreePoolWithTag(block, TAG) }
+    ExFreePoolWithTag(block, TAG);
 }
 
 unsafe fn set_registration(handle: NDIS_HANDLE, context: *mut Adapter) -> NDIS_STATUS {
-    unsafe {
-        let mut a: NDIS_MINIPORT_ADAPTER_ATTRIBUTES = zeroed();
-        let size = NDIS_SIZEOF_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_1;
-        a.RegistrationAttributes = NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES {
-            Header: header(NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES, 1, size),
-            MiniportAdapterContext: context.cast(),
-            AttributeFlags: NDIS_MINIPORT_ATTRIBUTES_NDIS_WDM | NDIS_MINIPORT_ATTRIBUTES_NO_PAUSE_ON_SUSPEND,
-            CheckForHangTimeInSeconds: 0,
-            InterfaceType: NdisInterfaceInternal,
-        };
-        NdisMSetMiniportAttributes(handle, &mut a)
-    }
+    let mut a: NDIS_MINIPORT_ADAPTER_ATTRIBUTES = zeroed();
+    let size = NDIS_SIZEOF_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_1;
+    a.RegistrationAttributes = NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES {
+        Header: header(NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES, 1, size),
+        MiniportAdapterContext: context.cast(),
+        AttributeFlags: NDIS_MINIPORT_ATTRIBUTES_NDIS_WDM | NDIS_MINIPORT_ATTRIBUTES_NO_PAUSE_ON_SUSPEND,
+        CheckForHangTimeInSeconds: 0,
+        InterfaceType: NdisInterfaceInternal,
+    };
+    NdisMSetMiniportAttributes(handle, &mut a)
 }
 
 /// Offload attributes in the revision of the version that was registered: no offload at all.
 unsafe fn set_offload(handle: NDIS_HANDLE) -> NDIS_STATUS {
-    unsafe {
-        // 6.40 still has revision 3; 4, 5, 6 and 7 came with 6.50, 6.70, 6.83 and 6.85.
-        let (revision, size) = match minor() {
-            85.. => (7, 217),
-            83.. => (6, 216),
-            50.. => (4, 177),
-            _ => (3, NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3),
-        };
-        let mut offload = [0_u64; 32];
-        offload.as_mut_ptr().cast::<NDIS_OBJECT_HEADER>().write(header(
-            NDIS_OBJECT_TYPE_OFFLOAD,
-            revision,
-            size,
-        ));
-        let mut a: NDIS_MINIPORT_ADAPTER_ATTRIBUTES = zeroed();
-        let o = &mut a.OffloadAttributes;
-        let size = NDIS_SIZEOF_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES_REVISION_1;
-        o.Header = header(NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES, 1, size);
-        o.DefaultOffloadConfiguration = offload.as_mut_ptr().cast();
-        o.HardwareOffloadCapabilities = offload.as_mut_ptr().cast();
-        NdisMSetMiniportAttributes(handle, &mut a)
-    }
+    // 6.40 still has revision 3; 4, 5, 6 and 7 came with 6.50, 6.70, 6.83 and 6.85.
+    let (revision, size) = match minor() {
+        85.. => (7, 217),
+        83.. => (6, 216),
+        50.. => (4, 177),
+        _ => (3, NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3),
+    };
+    let mut offload = [0_u64; 32];
+    offload.as_mut_ptr().cast::<NDIS_OBJECT_HEADER>().write(header(NDIS_OBJECT_TYPE_OFFLOAD, revision, size));
+    let mut a: NDIS_MINIPORT_ADAPTER_ATTRIBUTES = zeroed();
+    let o = &mut a.OffloadAttributes;
+    let size = NDIS_SIZEOF_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES_REVISION_1;
+    o.Header = header(NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES, 1, size);
+    o.DefaultOffloadConfiguration = offload.as_mut_ptr().cast();
+    o.HardwareOffloadCapabilities = offload.as_mut_ptr().cast();
+    NdisMSetMiniportAttributes(handle, &mut a)
 }
 
 unsafe fn set_general(handle: NDIS_HANDLE, mac: [u8; 6]) -> NDIS_STATUS {
-    unsafe {
-        let mut power: NDIS_PM_CAPABILITIES = zeroed();
-        power.Header = header(NDIS_OBJECT_TYPE_DEFAULT, 2, NDIS_SIZEOF_NDIS_PM_CAPABILITIES_REVISION_2);
-        let mut a: NDIS_MINIPORT_ADAPTER_ATTRIBUTES = zeroed();
-        let size = NDIS_SIZEOF_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_2;
-        let g = &mut a.GeneralAttributes;
-        let wrong = if is(Defect::AttributeSize) { 8 } else { 0 };
-        g.Header = header(NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES, 2, size + wrong);
-        g.MediaType = NdisMedium802_3;
-        g.PhysicalMediumType = NdisPhysicalMedium802_3;
-        g.MtuSize = MTU as u32;
-        g.MaxXmitLinkSpeed = 10_000_000_000;
-        g.XmitLinkSpeed = 10_000_000_000;
-        g.MaxRcvLinkSpeed = 10_000_000_000;
-        g.RcvLinkSpeed = 10_000_000_000;
-        g.MediaConnectState = MediaConnectStateConnected;
-        g.MediaDuplexState = MediaDuplexStateFull;
-        g.LookaheadSize = MTU as u32;
-        g.MacOptions = NDIS_MAC_OPTION_8021P_PRIORITY | NDIS_MAC_OPTION_NO_LOOPBACK;
-        g.SupportedPacketFilters = 0x2f;
-        g.MaxMulticastListSize = 32;
-        g.MacAddressLength = 6;
-        g.PermanentMacAddress[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
-        g.CurrentMacAddress[..6].copy_from_slice(&mac);
-        g.AccessType = NET_IF_ACCESS_BROADCAST;
-        g.ConnectionType = NET_IF_CONNECTION_DEDICATED;
-        g.IfType = IF_TYPE_ETHERNET_CSMACD;
-        g.SupportedOidList = OIDS.as_ptr().cast_mut();
-        g.SupportedOidListLength = size_of_val(&OIDS) as u32;
-        g.PowerManagementCapabilitiesEx = &mut power;
-        NdisMSetMiniportAttributes(handle, &mut a)
-    }
+    let mut power: NDIS_PM_CAPABILITIES = zeroed();
+    power.Header = header(NDIS_OBJECT_TYPE_DEFAULT, 2, NDIS_SIZEOF_NDIS_PM_CAPABILITIES_REVISION_2);
+    let mut a: NDIS_MINIPORT_ADAPTER_ATTRIBUTES = zeroed();
+    let size = NDIS_SIZEOF_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_2;
+    let g = &mut a.GeneralAttributes;
+    let wrong = if is(Defect::AttributeSize) { 8 } else { 0 };
+    g.Header = header(NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES, 2, size + wrong);
+    g.MediaType = NdisMedium802_3;
+    g.PhysicalMediumType = NdisPhysicalMedium802_3;
+    g.MtuSize = MTU as u32;
+    g.MaxXmitLinkSpeed = 10_000_000_000;
+    g.XmitLinkSpeed = 10_000_000_000;
+    g.MaxRcvLinkSpeed = 10_000_000_000;
+    g.RcvLinkSpeed = 10_000_000_000;
+    g.MediaConnectState = MediaConnectStateConnected;
+    g.MediaDuplexState = MediaDuplexStateFull;
+    g.LookaheadSize = MTU as u32;
+    g.MacOptions = NDIS_MAC_OPTION_8021P_PRIORITY | NDIS_MAC_OPTION_NO_LOOPBACK;
+    g.SupportedPacketFilters = 0x2f;
+    g.MaxMulticastListSize = 32;
+    g.MacAddressLength = 6;
+    g.PermanentMacAddress[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+    g.CurrentMacAddress[..6].copy_from_slice(&mac);
+    g.AccessType = NET_IF_ACCESS_BROADCAST;
+    g.ConnectionType = NET_IF_CONNECTION_DEDICATED;
+    g.IfType = IF_TYPE_ETHERNET_CSMACD;
+    g.SupportedOidList = OIDS.as_ptr().cast_mut();
+    g.SupportedOidListLength = size_of_val(&OIDS) as u32;
+    g.PowerManagementCapabilitiesEx = &mut power;
+    NdisMSetMiniportAttributes(handle, &mut a)
 }
 
 unsafe fn read_address(handle: NDIS_HANDLE) -> Result<[u8; 6], NDIS_STATUS> {
-    unsafe {
-        let mut object = NDIS_CONFIGURATION_OBJECT {
-            Header: header(
-                NDIS_OBJECT_TYPE_CONFIGURATION_OBJECT,
-                1,
-                NDIS_SIZEOF_CONFIGURATION_OBJECT_REVISION_1,
-            ),
-            NdisHandle: handle,
-            Flags: 0,
-        };
-        let mut configuration = null_mut();
-        let status = NdisOpenConfigurationEx(&mut object, &mut configuration);
-        if status != NDIS_STATUS_SUCCESS {
-            return Err(status);
-        }
-        let mut mac = [2, 0, 0, 0, 0, 1];
-        let (mut status, mut address, mut length) = (0, null_mut(), 0);
-        NdisReadNetworkAddress(&mut status, &mut address, &mut length, configuration);
-        if status == NDIS_STATUS_SUCCESS && length == 6 {
-            mac.copy_from_slice(std::slice::from_raw_parts(address.cast::<u8>(), 6));
-        }
-        if !is(Defect::ConfigurationLeft) {
-            NdisCloseConfiguration(configuration);
-        }
-        Ok(mac)
+    let mut object = NDIS_CONFIGURATION_OBJECT {
+        Header: header(NDIS_OBJECT_TYPE_CONFIGURATION_OBJECT, 1, NDIS_SIZEOF_CONFIGURATION_OBJECT_REVISION_1),
+        NdisHandle: handle,
+        Flags: 0,
+    };
+    let mut configuration = null_mut();
+    let status = NdisOpenConfigurationEx(&mut object, &mut configuration);
+    if status != NDIS_STATUS_SUCCESS {
+        return Err(status);
     }
+    let mut mac = [2, 0, 0, 0, 0, 1];
+    let (mut status, mut address, mut length) = (0, null_mut(), 0);
+    NdisReadNetworkAddress(&mut status, &mut address, &mut length, configuration);
+    if status == NDIS_STATUS_SUCCESS && length == 6 {
+        mac.copy_from_slice(std::slice::from_raw_parts(address.cast::<u8>(), 6));
+    }
+    if !is(Defect::ConfigurationLeft) {
+        NdisCloseConfiguration(configuration);
+    }
+    Ok(mac)
 }
 
 unsafe fn tear_down(adapter: *mut Adapter) {
-    unsafe {
-        if !(*adapter).timer.is_null() && !is(Defect::TimerLeft) {
-            if NdisCancelTimerObject((*adapter).timer) == FALSE {
-                // It may be running: timers are DPCs.
-                KeFlushQueuedDpcs();
-            }
-            NdisFreeTimerObject((*adapter).timer);
+    if !(*adapter).timer.is_null() && !is(Defect::TimerLeft) {
+        if NdisCancelTimerObject((*adapter).timer) == FALSE {
+            // It may be running: timers are DPCs.
+            KeFlushQueuedDpcs();
         }
-        if !(*adapter).pool.is_null() && !is(Defect::NblPoolLeft) {
-            NdisFreeNetBufferListPool((*adapter).pool);
-        }
+        NdisFreeTimerObject((*adapter).timer);
+    }
+    if !(*adapter).pool.is_null() && !is(Defect::NblPoolLeft) {
+        NdisFreeNetBufferListPool((*adapter).pool);
+    }
+    free(adapter.cast());
+    if is(Defect::DoubleFree) {
         free(adapter.cast());
-        if is(Defect::DoubleFree) {
-            free(adapter.cast());
-        }
-        if is(Defect::UseAfterFree) {
-            adapter.cast::<u8>().add(8).write(7);
-        }
+    }
+    if is(Defect::UseAfterFree) {
+        adapter.cast::<u8>().add(8).write(7);
     }
 }
 
 ndis_fn! {
     unsafe extern fn initialize(handle: NDIS_HANDLE, _driver: NDIS_HANDLE, _parameters: *mut NDIS_MINIPORT_INIT_PARAMETERS) -> NDIS_STATUS {
-        unsafe {
-            if is(Defect::PoolOverrun) {
-                let block = allocate(40).cast::<u8>();
-                if block.is_null() {
-                    return NDIS_STATUS_RESOURCES;
-                }
-                block.add(40).write(1);
-                free(block.cast());
-            }
-            if is(Defect::WrongPoolTag) {
-                let block = allocate(40);
-                if !block.is_null() {
-                    ExFreePoolWithTag(block, TAG + 1);
-                }
-            }
-            if is(Defect::LeakPoolBlock) {
-                allocate(40);
-            }
-            let adapter = allocate(size_of::<Adapter>()).cast::<Adapter>();
-            if adapter.is_null() {
+        if is(Defect::PoolOverrun) {
+            let block = allocate(40).cast::<u8>();
+            if block.is_null() {
                 return NDIS_STATUS_RESOURCES;
             }
-            (*adapter).handle = handle;
-            match initialize_adapter(handle, adapter) {
-                Ok(()) => NDIS_STATUS_SUCCESS,
-                Err(status) => {
-                    if !is(Defect::LeakOnFailure) {
-                        tear_down(adapter);
-                    }
-                    status
+            block.add(40).write(1);
+            free(block.cast());
+        }
+        if is(Defect::WrongPoolTag) {
+            let block = allocate(40);
+            if !block.is_null() {
+                ExFreePoolWithTag(block, TAG + 1);
+            }
+        }
+        if is(Defect::LeakPoolBlock) {
+            allocate(40);
+        }
+        let adapter = allocate(size_of::<Adapter>()).cast::<Adapter>();
+        if adapter.is_null() {
+            return NDIS_STATUS_RESOURCES;
+        }
+        (*adapter).handle = handle;
+        match initialize_adapter(handle, adapter) {
+            Ok(()) => NDIS_STATUS_SUCCESS,
+            Err(status) => {
+                if !is(Defect::LeakOnFailure) {
+                    tear_down(adapter);
                 }
+                status
             }
         }
     }
@@ -487,169 +463,153 @@ fn check(status: NDIS_STATUS) -> Result<(), NDIS_STATUS> {
 }
 
 unsafe fn initialize_adapter(handle: NDIS_HANDLE, adapter: *mut Adapter) -> Result<(), NDIS_STATUS> {
-    unsafe {
-        if is(Defect::AttributeOrder) {
-            check(set_general(handle, [2, 0, 0, 0, 0, 1]))?;
-        }
-        check(set_registration(handle, adapter))?;
-        let mac = read_address(handle)?;
-        NdisAllocateSpinLock((*adapter).lock.get());
-        NdisAllocateSpinLock((*adapter).second.get());
-        let mut parameters = NET_BUFFER_LIST_POOL_PARAMETERS {
-            Header: header(
-                NDIS_OBJECT_TYPE_DEFAULT,
-                1,
-                NDIS_SIZEOF_NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1,
-            ),
-            ProtocolId: 0,
-            fAllocateNetBuffer: 1,
-            ContextSize: 0,
-            PoolTag: TAG,
-            DataSize: 0,
-        };
-        (*adapter).pool = NdisAllocateNetBufferListPool(handle, &mut parameters);
-        if (*adapter).pool.is_null() {
-            return Err(NDIS_STATUS_RESOURCES);
-        }
-        let mut timer = NDIS_TIMER_CHARACTERISTICS {
-            Header: header(
-                NDIS_OBJECT_TYPE_TIMER_CHARACTERISTICS,
-                1,
-                NDIS_SIZEOF_TIMER_CHARACTERISTICS_REVISION_1,
-            ),
-            AllocationTag: TAG,
-            TimerFunction: Some(tick),
-            FunctionContext: adapter.cast(),
-        };
-        check(NdisAllocateTimerObject(handle, &mut timer, &mut (*adapter).timer))?;
-        KeInitializeDpc((*adapter).dpc.get(), Some(complete_pended), adapter.cast());
-        if is(Defect::AttributesMissing) {
-            return Ok(());
-        }
-        check(set_general(handle, mac))?;
-        if let script @ 1.. = SCRIPT.load(Ordering::Relaxed) {
-            // SAFETY: the tests store such functions only.
-            let script: unsafe fn(NDIS_HANDLE) = std::mem::transmute(script);
-            script(handle);
-        }
-        if minor() > 30 { check(set_offload(handle)) } else { Ok(()) }
+    if is(Defect::AttributeOrder) {
+        check(set_general(handle, [2, 0, 0, 0, 0, 1]))?;
     }
+    check(set_registration(handle, adapter))?;
+    let mac = read_address(handle)?;
+    NdisAllocateSpinLock((*adapter).lock.get());
+    NdisAllocateSpinLock((*adapter).second.get());
+    let mut parameters = NET_BUFFER_LIST_POOL_PARAMETERS {
+        Header: header(NDIS_OBJECT_TYPE_DEFAULT, 1, NDIS_SIZEOF_NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1),
+        ProtocolId: 0,
+        fAllocateNetBuffer: 1,
+        ContextSize: 0,
+        PoolTag: TAG,
+        DataSize: 0,
+    };
+    (*adapter).pool = NdisAllocateNetBufferListPool(handle, &mut parameters);
+    if (*adapter).pool.is_null() {
+        return Err(NDIS_STATUS_RESOURCES);
+    }
+    let mut timer = NDIS_TIMER_CHARACTERISTICS {
+        Header: header(
+            NDIS_OBJECT_TYPE_TIMER_CHARACTERISTICS,
+            1,
+            NDIS_SIZEOF_TIMER_CHARACTERISTICS_REVISION_1,
+        ),
+        AllocationTag: TAG,
+        TimerFunction: Some(tick),
+        FunctionContext: adapter.cast(),
+    };
+    check(NdisAllocateTimerObject(handle, &mut timer, &mut (*adapter).timer))?;
+    KeInitializeDpc((*adapter).dpc.get(), Some(complete_pended), adapter.cast());
+    if is(Defect::AttributesMissing) {
+        return Ok(());
+    }
+    check(set_general(handle, mac))?;
+    if let script @ 1.. = SCRIPT.load(Ordering::Relaxed) {
+        // SAFETY: the tests store such functions only.
+        let script: unsafe fn(NDIS_HANDLE) = std::mem::transmute(script);
+        script(handle);
+    }
+    if minor() > 30 { check(set_offload(handle)) } else { Ok(()) }
 }
 
 ndis_fn! {
     unsafe extern fn halt(context: NDIS_HANDLE, _action: NDIS_HALT_ACTION) {
-        unsafe {
-            let adapter = context.cast::<Adapter>();
-            if is(Defect::OidTouchedAfterEnd) {
-                (*ENDED.load(Ordering::Relaxed)).DATA.SET_INFORMATION.BytesRead = 7;
-            }
-            HALTED.store((*adapter).handle as usize, Ordering::Relaxed);
-            tear_down(adapter);
+        let adapter = context.cast::<Adapter>();
+        if is(Defect::OidTouchedAfterEnd) {
+            (*ENDED.load(Ordering::Relaxed)).DATA.SET_INFORMATION.BytesRead = 7;
         }
+        HALTED.store((*adapter).handle as usize, Ordering::Relaxed);
+        tear_down(adapter);
     }
 
     unsafe extern fn unload(_object: *mut DRIVER_OBJECT) {
-        unsafe {
-            let more = AT_UNLOAD.lock().unwrap().take();
-            if let Some(more) = more {
-                more();
-            }
-            if is(Defect::HandleAfterHalt) {
-                NdisMPauseComplete(HALTED.load(Ordering::Relaxed) as NDIS_HANDLE);
-            }
-            if !is(Defect::NoDeregister) {
-                NdisMDeregisterMiniportDriver(DRIVER.load(Ordering::Relaxed));
-            }
+        let more = AT_UNLOAD.lock().unwrap().take();
+        if let Some(more) = more {
+            more();
+        }
+        if is(Defect::HandleAfterHalt) {
+            NdisMPauseComplete(HALTED.load(Ordering::Relaxed) as NDIS_HANDLE);
+        }
+        if !is(Defect::NoDeregister) {
+            NdisMDeregisterMiniportDriver(DRIVER.load(Ordering::Relaxed));
         }
     }
 
     unsafe extern fn restart(context: NDIS_HANDLE, _parameters: *mut NDIS_MINIPORT_RESTART_PARAMETERS) -> NDIS_STATUS {
-        unsafe { (*context.cast::<Adapter>()).running.store(1, Ordering::SeqCst) };
+        (*context.cast::<Adapter>()).running.store(1, Ordering::SeqCst);
         NDIS_STATUS_SUCCESS
     }
 
     unsafe extern fn pause(context: NDIS_HANDLE, _parameters: *mut NDIS_MINIPORT_PAUSE_PARAMETERS) -> NDIS_STATUS {
-        unsafe {
-            let adapter = context.cast::<Adapter>();
-            (*adapter).running.store(0, Ordering::SeqCst);
-            if is(Defect::PauseTooEarly) {
-                return NDIS_STATUS_SUCCESS;
-            }
-            (*adapter).pausing.store(1, Ordering::SeqCst);
-            if (*adapter).outstanding.load(Ordering::SeqCst) == 0 && (*adapter).pausing.swap(0, Ordering::SeqCst) == 1 {
-                return NDIS_STATUS_SUCCESS;
-            }
-            NDIS_STATUS_PENDING
+        let adapter = context.cast::<Adapter>();
+        (*adapter).running.store(0, Ordering::SeqCst);
+        if is(Defect::PauseTooEarly) {
+            return NDIS_STATUS_SUCCESS;
         }
+        (*adapter).pausing.store(1, Ordering::SeqCst);
+        if (*adapter).outstanding.load(Ordering::SeqCst) == 0 && (*adapter).pausing.swap(0, Ordering::SeqCst) == 1 {
+            return NDIS_STATUS_SUCCESS;
+        }
+        NDIS_STATUS_PENDING
     }
 
     unsafe extern fn send(context: NDIS_HANDLE, chain: *mut NET_BUFFER_LIST, _port: NDIS_PORT_NUMBER, flags: ULONG) {
-        unsafe {
-            let adapter = context.cast::<Adapter>();
-            let running = (*adapter).running.load(Ordering::SeqCst) == 1;
-            let mut list = chain;
-            let (mut first, mut last, mut count) = (null_mut(), null_mut::<NET_BUFFER_LIST>(), 0);
-            while !list.is_null() {
-                if running || is(Defect::IndicateWhilePaused) {
-                    let mut buffer = (*list).FirstNetBuffer;
-                    while !buffer.is_null() {
-                        let copy = receive_copy(adapter, list, buffer);
-                        if !copy.is_null() {
-                            if last.is_null() { first = copy } else { (*last).Next = copy }
-                            last = copy;
-                            count += 1;
-                        }
-                        buffer = (*buffer).Next;
+        let adapter = context.cast::<Adapter>();
+        let running = (*adapter).running.load(Ordering::SeqCst) == 1;
+        let mut list = chain;
+        let (mut first, mut last, mut count) = (null_mut(), null_mut::<NET_BUFFER_LIST>(), 0);
+        while !list.is_null() {
+            if running || is(Defect::IndicateWhilePaused) {
+                let mut buffer = (*list).FirstNetBuffer;
+                while !buffer.is_null() {
+                    let copy = receive_copy(adapter, list, buffer);
+                    if !copy.is_null() {
+                        if last.is_null() { first = copy } else { (*last).Next = copy }
+                        last = copy;
+                        count += 1;
                     }
-                    (*adapter).sent.fetch_add(1, Ordering::Relaxed);
+                    buffer = (*buffer).Next;
                 }
-                spoil(list);
-                let refused = !running && !is(Defect::SendNotPaused);
-                (*list).Status = if refused { NDIS_STATUS_PAUSED } else { NDIS_STATUS_SUCCESS };
-                if is(Defect::SendStatus) && running {
-                    (*list).Status = NDIS_STATUS_PENDING;
-                }
-                list = (*list).Next;
+                (*adapter).sent.fetch_add(1, Ordering::Relaxed);
             }
-            if is(Defect::NeverCompleteSend) {
-                return;
+            spoil(list);
+            let refused = !running && !is(Defect::SendNotPaused);
+            (*list).Status = if refused { NDIS_STATUS_PAUSED } else { NDIS_STATUS_SUCCESS };
+            if is(Defect::SendStatus) && running {
+                (*list).Status = NDIS_STATUS_PENDING;
             }
-            let at_dispatch = if flags & NDIS_SEND_FLAGS_DISPATCH_LEVEL != 0 || is(Defect::DispatchFlag) { 1 } else { 0 };
-            let data = (*(*(*chain).FirstNetBuffer).MdlChain).MappedSystemVa.cast::<u8>();
+            list = (*list).Next;
+        }
+        if is(Defect::NeverCompleteSend) {
+            return;
+        }
+        let at_dispatch = if flags & NDIS_SEND_FLAGS_DISPATCH_LEVEL != 0 || is(Defect::DispatchFlag) { 1 } else { 0 };
+        let data = (*(*(*chain).FirstNetBuffer).MdlChain).MappedSystemVa.cast::<u8>();
+        NdisMSendNetBufferListsComplete((*adapter).handle, chain, at_dispatch);
+        if is(Defect::SendTouchedAfterCompletion) {
+            (&raw mut (*chain).Status).write_volatile(7);
+        }
+        if is(Defect::SendDataTouchedAfterCompletion) {
+            data.write_volatile(7);
+        }
+        if is(Defect::CompleteSendTwice) {
             NdisMSendNetBufferListsComplete((*adapter).handle, chain, at_dispatch);
-            if is(Defect::SendTouchedAfterCompletion) {
-                (&raw mut (*chain).Status).write_volatile(7);
-            }
-            if is(Defect::SendDataTouchedAfterCompletion) {
-                data.write_volatile(7);
-            }
-            if is(Defect::CompleteSendTwice) {
-                NdisMSendNetBufferListsComplete((*adapter).handle, chain, at_dispatch);
-            }
-            if !first.is_null() {
-                indicate(adapter, first, count, at_dispatch);
-            }
+        }
+        if !first.is_null() {
+            indicate(adapter, first, count, at_dispatch);
         }
     }
 
     unsafe extern fn return_lists(context: NDIS_HANDLE, chain: *mut NET_BUFFER_LIST, flags: ULONG) {
-        unsafe {
-            let adapter = context.cast::<Adapter>();
-            let mut list = chain;
-            while !list.is_null() {
-                let next = (*list).Next;
-                free_copy(list);
-                let left = (*adapter).outstanding.fetch_sub(1, Ordering::SeqCst) - 1;
-                if left == 0 && (*adapter).pausing.swap(0, Ordering::SeqCst) == 1 {
+        let adapter = context.cast::<Adapter>();
+        let mut list = chain;
+        while !list.is_null() {
+            let next = (*list).Next;
+            free_copy(list);
+            let left = (*adapter).outstanding.fetch_sub(1, Ordering::SeqCst) - 1;
+            if left == 0 && (*adapter).pausing.swap(0, Ordering::SeqCst) == 1 {
+                NdisMPauseComplete((*adapter).handle);
+                if is(Defect::PauseTwice) {
                     NdisMPauseComplete((*adapter).handle);
-                    if is(Defect::PauseTwice) {
-                        NdisMPauseComplete((*adapter).handle);
-                    }
                 }
-                list = next;
             }
-            let _ = flags;
+            list = next;
         }
+        let _ = flags;
     }
 
     unsafe extern fn cancel_send(_context: NDIS_HANDLE, _id: PVOID) {}
@@ -657,79 +617,71 @@ ndis_fn! {
     unsafe extern fn shutdown(_context: NDIS_HANDLE, _action: NDIS_SHUTDOWN_ACTION) {}
 
     unsafe extern fn cancel_oid(context: NDIS_HANDLE, id: PVOID) {
-        unsafe { cancel(context.cast(), id, false) }
+        cancel(context.cast(), id, false);
     }
 
     unsafe extern fn cancel_direct_oid(context: NDIS_HANDLE, id: PVOID) {
-        unsafe { cancel(context.cast(), id, true) }
+        cancel(context.cast(), id, true);
     }
 
     unsafe extern fn tick(_one: PVOID, context: PVOID, _two: PVOID, _three: PVOID) {
-        unsafe { KeInsertQueueDpc((*context.cast::<Adapter>()).dpc.get(), null_mut(), null_mut()) };
+        KeInsertQueueDpc((*context.cast::<Adapter>()).dpc.get(), null_mut(), null_mut());
     }
 
     unsafe extern fn complete_pended(_dpc: *mut KDPC, context: PVOID, _one: PVOID, _two: PVOID) {
-        unsafe {
-            let adapter = context.cast::<Adapter>();
-            let request = (*adapter).pended.swap(null_mut(), Ordering::SeqCst);
-            if !request.is_null() {
-                (*request).DATA.SET_INFORMATION.BytesRead = (*request).DATA.SET_INFORMATION.InformationBufferLength;
-                let buffer = (*request).DATA.SET_INFORMATION.InformationBuffer.cast::<u8>();
-                // Before the completion: the halt that looks at it may come on another thread right behind.
-                if is(Defect::OidTouchedAfterEnd) {
-                    ENDED.store(request, Ordering::Relaxed);
-                }
-                NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_SUCCESS);
-                if is(Defect::OidTouchedAfterCompletion) {
-                    (&raw mut (*request).DATA.SET_INFORMATION.BytesNeeded).write_volatile(7);
-                }
-                if is(Defect::OidBufferTouchedAfterCompletion) {
-                    buffer.write_volatile(7);
-                }
+        let adapter = context.cast::<Adapter>();
+        let request = (*adapter).pended.swap(null_mut(), Ordering::SeqCst);
+        if !request.is_null() {
+            (*request).DATA.SET_INFORMATION.BytesRead = (*request).DATA.SET_INFORMATION.InformationBufferLength;
+            let buffer = (*request).DATA.SET_INFORMATION.InformationBuffer.cast::<u8>();
+            // Before the completion: the halt that looks at it may come on another thread right behind.
+            if is(Defect::OidTouchedAfterEnd) {
+                ENDED.store(request, Ordering::Relaxed);
+            }
+            NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_SUCCESS);
+            if is(Defect::OidTouchedAfterCompletion) {
+                (&raw mut (*request).DATA.SET_INFORMATION.BytesNeeded).write_volatile(7);
+            }
+            if is(Defect::OidBufferTouchedAfterCompletion) {
+                buffer.write_volatile(7);
             }
         }
     }
 
     unsafe extern fn oid_request(context: NDIS_HANDLE, request: *mut NDIS_OID_REQUEST) -> NDIS_STATUS {
-        unsafe { answer(context.cast(), request) }
+        answer(context.cast(), request)
     }
 
     unsafe extern fn direct_oid(context: NDIS_HANDLE, request: *mut NDIS_OID_REQUEST) -> NDIS_STATUS {
-        unsafe {
-            let adapter = context.cast::<Adapter>();
-            NdisAcquireSpinLock((*adapter).lock.get());
-            NdisAcquireSpinLock((*adapter).second.get());
-            NdisReleaseSpinLock((*adapter).second.get());
-            (*request).DATA.SET_INFORMATION.BytesRead = (*request).DATA.SET_INFORMATION.InformationBufferLength;
-            NdisReleaseSpinLock((*adapter).lock.get());
-        }
+        let adapter = context.cast::<Adapter>();
+        NdisAcquireSpinLock((*adapter).lock.get());
+        NdisAcquireSpinLock((*adapter).second.get());
+        NdisReleaseSpinLock((*adapter).second.get());
+        (*request).DATA.SET_INFORMATION.BytesRead = (*request).DATA.SET_INFORMATION.InformationBufferLength;
+        NdisReleaseSpinLock((*adapter).lock.get());
         NDIS_STATUS_SUCCESS
     }
 }
 
 unsafe fn cancel(adapter: *mut Adapter, id: PVOID, _direct: bool) {
-    unsafe {
-        let request = (*adapter).pended.load(Ordering::SeqCst);
-        if !request.is_null() && (*request).RequestId == id && !is(Defect::OidNeverCompleted) {
-            (*adapter).pended.store(null_mut(), Ordering::SeqCst);
-            NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_REQUEST_ABORTED);
-        }
+    let request = (*adapter).pended.load(Ordering::SeqCst);
+    if !request.is_null() && (*request).RequestId == id && !is(Defect::OidNeverCompleted) {
+        (*adapter).pended.store(null_mut(), Ordering::SeqCst);
+        NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_REQUEST_ABORTED);
     }
 }
 
 /// Breaks the sender's list as the defect asks for.
 unsafe fn spoil(list: *mut NET_BUFFER_LIST) {
-    unsafe {
-        let buffer = (*list).FirstNetBuffer;
-        if is(Defect::ChangeSentData) {
-            (*(*buffer).MdlChain).MappedSystemVa.cast::<u8>().write(0xff);
-        }
-        if is(Defect::ChangeSentOob) {
-            (*list).NetBufferListInfo[4] = 1 as PVOID;
-        }
-        if is(Defect::ChangeSentChain) {
-            (*buffer).DataLength -= 1;
-        }
+    let buffer = (*list).FirstNetBuffer;
+    if is(Defect::ChangeSentData) {
+        (*(*buffer).MdlChain).MappedSystemVa.cast::<u8>().write(0xff);
+    }
+    if is(Defect::ChangeSentOob) {
+        (*list).NetBufferListInfo[4] = 1 as PVOID;
+    }
+    if is(Defect::ChangeSentChain) {
+        (*buffer).DataLength -= 1;
     }
 }
 
@@ -739,83 +691,75 @@ unsafe fn receive_copy(
     list: *mut NET_BUFFER_LIST,
     buffer: *mut NET_BUFFER,
 ) -> *mut NET_BUFFER_LIST {
-    unsafe {
-        let length = (*buffer).DataLength as usize;
-        let block = allocate(length);
-        if block.is_null() {
-            return null_mut();
-        }
-        let data = NdisGetDataBuffer(buffer, length as u32, block, 1, 0);
-        if data.is_null() {
-            free(block);
-            return null_mut();
-        }
-        if data != block {
-            std::ptr::copy_nonoverlapping(data.cast::<u8>(), block.cast::<u8>(), length);
-        }
-        let mdl = NdisAllocateMdl((*adapter).handle, block, length as u32);
-        if mdl.is_null() {
-            free(block);
-            return null_mut();
-        }
-        let copy = NdisAllocateNetBufferAndNetBufferList((*adapter).pool, 0, 0, mdl, 0, length);
-        if copy.is_null() {
-            NdisFreeMdl(mdl);
-            free(block);
-            return null_mut();
-        }
-        (*copy).SourceHandle = if is(Defect::WrongSourceHandle) { null_mut() } else { (*adapter).handle };
-        (*copy).NetBufferListInfo[12] = (*list).NetBufferListInfo[12];
-        copy
+    let length = (*buffer).DataLength as usize;
+    let block = allocate(length);
+    if block.is_null() {
+        return null_mut();
     }
+    let data = NdisGetDataBuffer(buffer, length as u32, block, 1, 0);
+    if data.is_null() {
+        free(block);
+        return null_mut();
+    }
+    if data != block {
+        std::ptr::copy_nonoverlapping(data.cast::<u8>(), block.cast::<u8>(), length);
+    }
+    let mdl = NdisAllocateMdl((*adapter).handle, block, length as u32);
+    if mdl.is_null() {
+        free(block);
+        return null_mut();
+    }
+    let copy = NdisAllocateNetBufferAndNetBufferList((*adapter).pool, 0, 0, mdl, 0, length);
+    if copy.is_null() {
+        NdisFreeMdl(mdl);
+        free(block);
+        return null_mut();
+    }
+    (*copy).SourceHandle = if is(Defect::WrongSourceHandle) { null_mut() } else { (*adapter).handle };
+    (*copy).NetBufferListInfo[12] = (*list).NetBufferListInfo[12];
+    copy
 }
 
 unsafe fn free_copy(list: *mut NET_BUFFER_LIST) {
-    unsafe {
-        let mdl = (*(*list).FirstNetBuffer).MdlChain;
-        let block = (*mdl).MappedSystemVa;
-        if !is(Defect::LeakNbl) {
-            NdisFreeNetBufferList(list);
-        }
-        NdisFreeMdl(mdl);
-        free(block);
+    let mdl = (*(*list).FirstNetBuffer).MdlChain;
+    let block = (*mdl).MappedSystemVa;
+    if !is(Defect::LeakNbl) {
+        NdisFreeNetBufferList(list);
     }
+    NdisFreeMdl(mdl);
+    free(block);
 }
 
 unsafe fn indicate(adapter: *mut Adapter, first: *mut NET_BUFFER_LIST, count: u32, flags: u32) {
-    unsafe {
-        (*adapter).outstanding.fetch_add(count as usize, Ordering::SeqCst);
-        if is(Defect::IndicateUnderLock) {
-            NdisAcquireSpinLock((*adapter).lock.get());
-        }
-        let announced = if is(Defect::WrongReceiveCount) { count + 1 } else { count };
+    (*adapter).outstanding.fetch_add(count as usize, Ordering::SeqCst);
+    if is(Defect::IndicateUnderLock) {
+        NdisAcquireSpinLock((*adapter).lock.get());
+    }
+    let announced = if is(Defect::WrongReceiveCount) { count + 1 } else { count };
+    NdisMIndicateReceiveNetBufferLists((*adapter).handle, first, 0, announced, flags);
+    if is(Defect::IndicateTwice) {
         NdisMIndicateReceiveNetBufferLists((*adapter).handle, first, 0, announced, flags);
-        if is(Defect::IndicateTwice) {
-            NdisMIndicateReceiveNetBufferLists((*adapter).handle, first, 0, announced, flags);
-        }
-        if is(Defect::IndicateUnderLock) {
-            NdisReleaseSpinLock((*adapter).lock.get());
-        }
+    }
+    if is(Defect::IndicateUnderLock) {
+        NdisReleaseSpinLock((*adapter).lock.get());
     }
 }
 
 unsafe fn indicate_link(adapter: *mut Adapter) {
-    unsafe {
-        let mut state: NDIS_LINK_STATE = zeroed();
-        let size = NDIS_SIZEOF_LINK_STATE_REVISION_1;
-        let wrong = if is(Defect::StatusHeader) { 4 } else { 0 };
-        state.Header = header(NDIS_OBJECT_TYPE_DEFAULT, 1, size + wrong);
-        state.MediaConnectState = MediaConnectStateConnected;
-        let mut indication: NDIS_STATUS_INDICATION = zeroed();
-        indication.Header =
-            header(NDIS_OBJECT_TYPE_STATUS_INDICATION, 1, NDIS_SIZEOF_STATUS_INDICATION_REVISION_1);
-        indication.SourceHandle = (*adapter).handle;
-        indication.StatusCode =
-            if is(Defect::ForeignStatus) { NDIS_STATUS_RESET_START } else { NDIS_STATUS_LINK_STATE };
-        indication.StatusBuffer = (&raw mut state).cast();
-        indication.StatusBufferSize = size_of::<NDIS_LINK_STATE>() as u32;
-        NdisMIndicateStatusEx((*adapter).handle, &mut indication);
-    }
+    let mut state: NDIS_LINK_STATE = zeroed();
+    let size = NDIS_SIZEOF_LINK_STATE_REVISION_1;
+    let wrong = if is(Defect::StatusHeader) { 4 } else { 0 };
+    state.Header = header(NDIS_OBJECT_TYPE_DEFAULT, 1, size + wrong);
+    state.MediaConnectState = MediaConnectStateConnected;
+    let mut indication: NDIS_STATUS_INDICATION = zeroed();
+    indication.Header =
+        header(NDIS_OBJECT_TYPE_STATUS_INDICATION, 1, NDIS_SIZEOF_STATUS_INDICATION_REVISION_1);
+    indication.SourceHandle = (*adapter).handle;
+    indication.StatusCode =
+        if is(Defect::ForeignStatus) { NDIS_STATUS_RESET_START } else { NDIS_STATUS_LINK_STATE };
+    indication.StatusBuffer = (&raw mut state).cast();
+    indication.StatusBufferSize = size_of::<NDIS_LINK_STATE>() as u32;
+    NdisMIndicateStatusEx((*adapter).handle, &mut indication);
 }
 
 #[allow(unconditional_recursion)] // that is the defect
@@ -831,140 +775,134 @@ unsafe extern "win64" {
 
 /// What a query does wrong.
 unsafe fn spoil_query(adapter: *mut Adapter) {
-    unsafe {
-        if is(Defect::LockOrder) {
-            NdisAcquireSpinLock((*adapter).second.get());
-            NdisAcquireSpinLock((*adapter).lock.get());
-            NdisReleaseSpinLock((*adapter).lock.get());
-            NdisReleaseSpinLock((*adapter).second.get());
-        }
-        if is(Defect::PanicInOid) {
-            let nothing: Option<u32> = std::hint::black_box(None);
-            nothing.expect("the driver expected something");
-        }
-        if is(Defect::WaitAtDispatch) {
-            let mut event: KEVENT = zeroed();
-            KeInitializeEvent(&mut event, NotificationEvent, 0);
-            KeRaiseIrqlToDpcLevel();
-            KeWaitForSingleObject((&raw mut event).cast(), Executive, 0, 0, null_mut());
-        }
-        if is(Defect::QueuedLockHeld) {
-            static LOCK: AtomicUsize = AtomicUsize::new(0);
-            let mut handle = [0_usize; 3];
-            KeAcquireInStackQueuedSpinLock(LOCK.as_ptr(), &mut handle);
-        }
-        if is(Defect::RwLockHeld) {
-            let lock = NdisAllocateRWLock((*adapter).handle);
-            let mut state: LOCK_STATE_EX = zeroed();
-            NdisAcquireRWLockRead(lock, &mut state, 0);
-        }
-        if is(Defect::PoolReadAfterFree) {
-            let block = allocate(100).cast::<u8>();
-            free(block.cast());
-            std::hint::black_box(block.add(50).read_volatile());
-        }
-        if is(Defect::PoolOverrunFar) {
-            let block = allocate(100).cast::<u8>();
-            std::hint::black_box(block.add(112).read_volatile());
-            free(block.cast());
-        }
-        if is(Defect::PagedAtDispatch) {
-            let block = ExAllocatePool2(POOL_FLAG_PAGED, 100, TAG).cast::<u8>();
-            block.write_volatile(1);
-            let old = KeRaiseIrqlToDpcLevel();
-            block.write_volatile(2);
-            KeLowerIrql(old);
-            ExFreePoolWithTag(block.cast(), TAG);
-        }
-        if is(Defect::ListTouchedAfterFree) {
-            let list = NdisAllocateNetBufferAndNetBufferList((*adapter).pool, 0, 0, null_mut(), 0, 0);
-            NdisFreeNetBufferList(list);
-            std::hint::black_box((&raw const (*list).Next).read_volatile());
-        }
+    if is(Defect::LockOrder) {
+        NdisAcquireSpinLock((*adapter).second.get());
+        NdisAcquireSpinLock((*adapter).lock.get());
+        NdisReleaseSpinLock((*adapter).lock.get());
+        NdisReleaseSpinLock((*adapter).second.get());
+    }
+    if is(Defect::PanicInOid) {
+        let nothing: Option<u32> = std::hint::black_box(None);
+        nothing.expect("the driver expected something");
+    }
+    if is(Defect::WaitAtDispatch) {
+        let mut event: KEVENT = zeroed();
+        KeInitializeEvent(&mut event, NotificationEvent, 0);
+        KeRaiseIrqlToDpcLevel();
+        KeWaitForSingleObject((&raw mut event).cast(), Executive, 0, 0, null_mut());
+    }
+    if is(Defect::QueuedLockHeld) {
+        static LOCK: AtomicUsize = AtomicUsize::new(0);
+        let mut handle = [0_usize; 3];
+        KeAcquireInStackQueuedSpinLock(LOCK.as_ptr(), &mut handle);
+    }
+    if is(Defect::RwLockHeld) {
+        let lock = NdisAllocateRWLock((*adapter).handle);
+        let mut state: LOCK_STATE_EX = zeroed();
+        NdisAcquireRWLockRead(lock, &mut state, 0);
+    }
+    if is(Defect::PoolReadAfterFree) {
+        let block = allocate(100).cast::<u8>();
+        free(block.cast());
+        std::hint::black_box(block.add(50).read_volatile());
+    }
+    if is(Defect::PoolOverrunFar) {
+        let block = allocate(100).cast::<u8>();
+        std::hint::black_box(block.add(112).read_volatile());
+        free(block.cast());
+    }
+    if is(Defect::PagedAtDispatch) {
+        let block = ExAllocatePool2(POOL_FLAG_PAGED, 100, TAG).cast::<u8>();
+        block.write_volatile(1);
+        let old = KeRaiseIrqlToDpcLevel();
+        block.write_volatile(2);
+        KeLowerIrql(old);
+        ExFreePoolWithTag(block.cast(), TAG);
+    }
+    if is(Defect::ListTouchedAfterFree) {
+        let list = NdisAllocateNetBufferAndNetBufferList((*adapter).pool, 0, 0, null_mut(), 0, 0);
+        NdisFreeNetBufferList(list);
+        std::hint::black_box((&raw const (*list).Next).read_volatile());
     }
 }
 
 unsafe fn answer(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST) -> NDIS_STATUS {
-    unsafe {
-        let oid = (*request).DATA.QUERY_INFORMATION.Oid;
-        let set = (*request).RequestType == 1;
-        let query = &mut (*request).DATA.QUERY_INFORMATION;
-        match (oid, set) {
-            (OID_GEN_VENDOR_ID, false) => {
-                if is(Defect::BugCheckInOid) {
-                    KeBugCheckEx(0xe2, 1, 2, 3, 4);
-                }
-                if is(Defect::WildAccess) {
-                    (0x1234_5678_9abc_usize as *mut u8).write_volatile(1);
-                }
-                if is(Defect::IllegalInstruction) {
-                    std::arch::asm!("ud2");
-                }
-                if is(Defect::EndlessRecursion) {
-                    recurse(0);
-                }
-                spoil_query(adapter);
-                if is(Defect::LockHeldOnReturn) {
-                    NdisAcquireSpinLock((*adapter).lock.get());
-                }
-                if is(Defect::LockRecursion) {
-                    NdisAcquireSpinLock((*adapter).lock.get());
-                    NdisAcquireSpinLock((*adapter).lock.get());
-                }
-                if is(Defect::IrqlNotRestored) {
-                    KeRaiseIrqlToDpcLevel();
-                }
-                if is(Defect::PassiveOnlyAtDispatch) {
-                    let old = KeRaiseIrqlToDpcLevel();
-                    let _ = read_address((*adapter).handle);
-                    KeLowerIrql(old);
-                }
-                if is(Defect::XstateNotRestored) {
-                    let mut save: XSTATE_SAVE = zeroed();
-                    KeSaveExtendedProcessorState(XSTATE_MASK_LEGACY, &mut save);
-                }
-                if query.InformationBufferLength < 4 {
-                    query.BytesNeeded = 4;
-                    return NDIS_STATUS_INVALID_LENGTH;
-                }
-                query.InformationBuffer.cast::<u32>().write_unaligned(0x00ff_ffff);
-                query.BytesWritten = if is(Defect::OidBytesWritten) { 40 } else { 4 };
-                if is(Defect::OidOverrun) {
-                    query.InformationBuffer.cast::<u8>().add(query.InformationBufferLength as usize).write(1);
-                }
-                if is(Defect::OidCompletedTwice) {
-                    NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_SUCCESS);
-                }
-                NDIS_STATUS_SUCCESS
+    let oid = (*request).DATA.QUERY_INFORMATION.Oid;
+    let set = (*request).RequestType == 1;
+    let query = &mut (*request).DATA.QUERY_INFORMATION;
+    match (oid, set) {
+        (OID_GEN_VENDOR_ID, false) => {
+            if is(Defect::BugCheckInOid) {
+                KeBugCheckEx(0xe2, 1, 2, 3, 4);
             }
-            (OID_GEN_CURRENT_PACKET_FILTER, true) => {
-                let data = &mut (*request).DATA.SET_INFORMATION;
-                if data.InformationBufferLength != 4 {
-                    data.BytesNeeded = 4;
-                    return NDIS_STATUS_INVALID_LENGTH;
-                }
-                (*adapter)
-                    .filter
-                    .store(data.InformationBuffer.cast::<u32>().read_unaligned(), Ordering::Relaxed);
-                data.BytesRead = 4;
-                indicate_link(adapter);
-                NDIS_STATUS_SUCCESS
+            if is(Defect::WildAccess) {
+                (0x1234_5678_9abc_usize as *mut u8).write_volatile(1);
             }
-            // Pends, and ends by a timer and a DPC.
-            (OID_GEN_MACHINE_NAME, true) => {
-                if is(Defect::OidWrongCompletion) {
-                    NdisMDirectOidRequestComplete((*adapter).handle, request, NDIS_STATUS_SUCCESS);
-                    return NDIS_STATUS_PENDING;
-                }
-                (*adapter).pended.store(request, Ordering::SeqCst);
-                if !is(Defect::OidNeverCompleted) && (*request).RequestId.is_null() {
-                    let due = LARGE_INTEGER { QuadPart: -10_000 };
-                    NdisSetTimerObject((*adapter).timer, due, 0, null_mut());
-                }
-                NDIS_STATUS_PENDING
+            if is(Defect::IllegalInstruction) {
+                std::arch::asm!("ud2");
             }
-            _ => NDIS_STATUS_NOT_SUPPORTED,
+            if is(Defect::EndlessRecursion) {
+                recurse(0);
+            }
+            spoil_query(adapter);
+            if is(Defect::LockHeldOnReturn) {
+                NdisAcquireSpinLock((*adapter).lock.get());
+            }
+            if is(Defect::LockRecursion) {
+                NdisAcquireSpinLock((*adapter).lock.get());
+                NdisAcquireSpinLock((*adapter).lock.get());
+            }
+            if is(Defect::IrqlNotRestored) {
+                KeRaiseIrqlToDpcLevel();
+            }
+            if is(Defect::PassiveOnlyAtDispatch) {
+                let old = KeRaiseIrqlToDpcLevel();
+                let _ = read_address((*adapter).handle);
+                KeLowerIrql(old);
+            }
+            if is(Defect::XstateNotRestored) {
+                let mut save: XSTATE_SAVE = zeroed();
+                KeSaveExtendedProcessorState(XSTATE_MASK_LEGACY, &mut save);
+            }
+            if query.InformationBufferLength < 4 {
+                query.BytesNeeded = 4;
+                return NDIS_STATUS_INVALID_LENGTH;
+            }
+            query.InformationBuffer.cast::<u32>().write_unaligned(0x00ff_ffff);
+            query.BytesWritten = if is(Defect::OidBytesWritten) { 40 } else { 4 };
+            if is(Defect::OidOverrun) {
+                query.InformationBuffer.cast::<u8>().add(query.InformationBufferLength as usize).write(1);
+            }
+            if is(Defect::OidCompletedTwice) {
+                NdisMOidRequestComplete((*adapter).handle, request, NDIS_STATUS_SUCCESS);
+            }
+            NDIS_STATUS_SUCCESS
         }
+        (OID_GEN_CURRENT_PACKET_FILTER, true) => {
+            let data = &mut (*request).DATA.SET_INFORMATION;
+            if data.InformationBufferLength != 4 {
+                data.BytesNeeded = 4;
+                return NDIS_STATUS_INVALID_LENGTH;
+            }
+            (*adapter).filter.store(data.InformationBuffer.cast::<u32>().read_unaligned(), Ordering::Relaxed);
+            data.BytesRead = 4;
+            indicate_link(adapter);
+            NDIS_STATUS_SUCCESS
+        }
+        // Pends, and ends by a timer and a DPC.
+        (OID_GEN_MACHINE_NAME, true) => {
+            if is(Defect::OidWrongCompletion) {
+                NdisMDirectOidRequestComplete((*adapter).handle, request, NDIS_STATUS_SUCCESS);
+                return NDIS_STATUS_PENDING;
+            }
+            (*adapter).pended.store(request, Ordering::SeqCst);
+            if !is(Defect::OidNeverCompleted) && (*request).RequestId.is_null() {
+                let due = LARGE_INTEGER { QuadPart: -10_000 };
+                NdisSetTimerObject((*adapter).timer, due, 0, null_mut());
+            }
+            NDIS_STATUS_PENDING
+        }
+        _ => NDIS_STATUS_NOT_SUPPORTED,
     }
 }
 
