@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use mutation::{ALL, Mutant, Mutation};
 use ndis_lab::conformance::{Report, Subject, Suite, Verdict, cases};
-use ndis_lab::rules;
+use ndis_lab::fault::Search;
+use ndis_lab::{AdapterConfig, HaltAction, Lab, LabError, Oid, SendNbl, rules};
 
 /// Names the mutant that a child process is to be.
 const MUTANT: &str = "LAB_MUTANT";
@@ -155,6 +156,56 @@ fn who_catches() {
             println!("    {} [{}] {:.300}", line[0], line[2], line[3]);
         }
     }
+}
+
+/// A life of the good miniport in which anything may fail that can fail on Windows. What is wrong with it.
+fn faulty_life(lab: &Lab) -> Result<(), LabError> {
+    // SAFETY: the entry point of the small miniport, which keeps its contracts.
+    let driver = match unsafe { lab.load_native(miniport::driver_entry, "mutant") } {
+        Err(LabError::DriverEntry(_)) => return Ok(()),
+        driver => driver?,
+    };
+    match driver.add_adapter(AdapterConfig::new()) {
+        Err(LabError::Initialize(_)) => {}
+        adapter => {
+            let adapter = adapter?;
+            for oid in adapter.attributes().general.supported_oids {
+                adapter.oid(Oid::query(oid, 256))?;
+                adapter.oid(Oid::set(oid, [0; 4]).id(1))?;
+            }
+            adapter.oid(Oid::set_u32(ndis_sys::OID_PNP_SET_POWER, 1))?;
+            match adapter.restart() {
+                Err(LabError::Restart(_)) => {}
+                restarted => {
+                    restarted?;
+                    adapter.send(&[SendNbl::frame([0xff; 60]).split(&[14, 20])])?;
+                    adapter.pause()?;
+                }
+            }
+            adapter.halt(HaltAction::DeviceDisabled)?;
+        }
+    }
+    driver.unload()
+}
+
+#[test]
+fn the_good_miniport_fails_cleanly_at_every_call_that_can_fail() {
+    mutation::choose(Mutation::None);
+    let mut search = Search::new(2);
+    let mut lives = 0;
+    while let Some(trial) = search.next_trial() {
+        let lab = Lab::new();
+        trial.arm(&lab);
+        let lived = faulty_life(&lab);
+        lab.clear_faults();
+        search.learn(&trial);
+        let failed: Vec<_> = trial.injected().iter().map(|site| site.function).collect();
+        assert!(lived.is_ok(), "{failed:?} failed: {lived:?}");
+        assert!(lab.violations().is_empty(), "{failed:?} failed: {:#?}", rules::summary(&lab.violations()));
+        assert!(lab.census().is_empty(), "{failed:?} failed: {:#?}", lab.census().lines());
+        lives += 1;
+    }
+    assert!(lives > 10 && search.beyond_depth() == 0, "{lives} lives, {} sites", search.found());
 }
 
 #[test]
