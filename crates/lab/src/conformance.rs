@@ -24,6 +24,9 @@ pub struct Arguments {
     /// Run only cases whose number, name, area or title contains this text; may be given more than once
     #[arg(long, value_name = "TEXT")]
     filter: Vec<String>,
+    /// One thread and virtual time, in an order by this seed: a failure repeats exactly
+    #[arg(long, value_name = "SEED")]
+    deterministic: Option<u64>,
     /// A keyword of the adapters, as their INF or a user sets it; two adapters of the same keywords should share a wire
     #[arg(long = "set", value_name = "KEYWORD=VALUE", value_parser = keyword)]
     keywords: Vec<(String, String)>,
@@ -75,6 +78,10 @@ pub fn command(arguments: &Arguments, say: impl Fn(&str) + Send + Sync) -> Resul
         return Ok(true);
     }
     let suite = Suite::new(subject(arguments)?).filter(&arguments.filter);
+    let suite = match arguments.deterministic {
+        Some(seed) => suite.deterministic(seed),
+        None => suite,
+    };
     let total = suite.selected().len();
     if total == 0 {
         return Err(ConformanceError::NothingSelected);

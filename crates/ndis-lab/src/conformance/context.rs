@@ -29,6 +29,8 @@ pub(super) struct Context {
     /// What was found on further machines of this case.
     elsewhere: Rc<RefCell<Evidence>>,
     guarded: bool,
+    /// Of a deterministic machine.
+    seed: Option<u64>,
 }
 
 /// Broken rules, and what was left behind.
@@ -44,12 +46,19 @@ impl Context {
         facts: Option<Arc<Facts>>,
         patience: Duration,
         guarded: bool,
+        seed: Option<u64>,
     ) -> Self {
+        let builder = Lab::builder().timeout(patience).processors(4).guard_pages(guarded);
+        let builder = match seed {
+            Some(seed) => builder.deterministic(seed),
+            None => builder,
+        };
         Self {
             subject,
             facts,
-            lab: Lab::builder().timeout(patience).processors(4).guard_pages(guarded).build(),
+            lab: builder.build(),
             guarded,
+            seed,
             patience,
             driver: RefCell::new(None),
             adapters: RefCell::new(Vec::new()),
@@ -60,7 +69,8 @@ impl Context {
 
     /// Another machine with the same driver; the one before must have ended.
     pub(super) fn another(&self) -> Self {
-        let other = Self::new(self.subject.clone(), self.facts.clone(), self.patience, self.guarded);
+        let other =
+            Self::new(self.subject.clone(), self.facts.clone(), self.patience, self.guarded, self.seed);
         Self { elsewhere: self.elsewhere.clone(), ..other }
     }
 

@@ -20,6 +20,9 @@ use crate::objects::Keywords;
 const UNGUARDED: &[&str] =
     &["parallel-initialize", "malformed-keywords", "keywords-out-of-range", "offload-keywords"];
 
+/// Cases that are about several threads.
+const THREADED: &[&str] = &["parallel-initialize", "pause-under-load", "sa-stress", "delete-sa-orders"];
+
 /// Where the driver's code comes from.
 enum Source {
     Image(Vec<u8>),
@@ -70,6 +73,7 @@ pub struct Suite {
     patience: Duration,
     limit: Duration,
     jobs: usize,
+    seed: Option<u64>,
 }
 
 impl Suite {
@@ -86,6 +90,7 @@ impl Suite {
             patience: Duration::from_secs(3),
             limit: Duration::from_mins(1),
             jobs,
+            seed: None,
         }
     }
 
@@ -107,6 +112,15 @@ impl Suite {
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Runs each case on a deterministic machine: one thread, virtual time, and timers, DPCs and work items in an
+    /// order that the seed decides, so that a run that fails repeats exactly. Cases that are about several
+    /// threads do not apply.
+    #[must_use]
+    pub fn deterministic(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
     }
 
@@ -148,7 +162,7 @@ impl Suite {
         let (subject, patience) = (self.subject.clone(), self.patience);
         let (send, receive) = channel();
         let work = move || {
-            let context = Context::new(subject, None, patience, false);
+            let context = Context::new(subject, None, patience, false, None);
             let facts = Facts::probe(&context);
             // Whatever is wrong here is wrong in a case again, and reported there.
             let _ = context.take_down();
@@ -171,6 +185,11 @@ impl Suite {
         if let Some(other) = *lock(hung) {
             return report(failed(format!("not run: the driver hangs since case {other}")));
         }
+        if self.seed.is_some() && THREADED.contains(&case.id) {
+            return report(Verdict::NotApplicable(
+                "it is about several threads; this machine has one".into(),
+            ));
+        }
         if let Some(facts) = facts {
             let lacking = case.needs.iter().find_map(|need| need.lacking(facts));
             if let Some(text) = lacking {
@@ -178,9 +197,11 @@ impl Suite {
             }
         }
         let (send, receive) = channel();
-        let (subject, facts, patience) = (self.subject.clone(), facts.cloned(), self.patience);
+        let (subject, facts, patience, seed) =
+            (self.subject.clone(), facts.cloned(), self.patience, self.seed);
         let work = move || {
-            let verdict = judge(case, &Context::new(subject, facts, patience, !UNGUARDED.contains(&case.id)));
+            let guarded = !UNGUARDED.contains(&case.id);
+            let verdict = judge(case, &Context::new(subject, facts, patience, guarded, seed));
             let _ = send.send(verdict);
         };
         if spawn(case.id, work).is_none() {
