@@ -15,6 +15,7 @@ const NOT_APPLICABLE: &[&str] = &[
     "receive-checksums",
     "large-sends",
     "large-sends-malformed",
+    "large-sends-under-esp",
 ];
 
 fn subject(mut subject: Subject) -> Subject {
