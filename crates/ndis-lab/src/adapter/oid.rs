@@ -153,6 +153,10 @@ impl Adapter {
         if pending.sets_power() {
             // Release: sends that the driver refuses from now on see it.
             self.core.power_changes.fetch_add(1, Ordering::Release);
+            if pending.request.input.first_chunk() == Some(&ndis_sys::NdisDeviceStateD0.to_le_bytes()) {
+                // Told to wake up, the driver may indicate what arrives, before the request has ended.
+                self.core.low_power.store(false, Ordering::Release);
+            }
         }
         let memory = [pending.memory.clone(), pending.buffer.clone()];
         let record = Record { direct: pending.request.direct, phase: Phase::InHandler, memory };
