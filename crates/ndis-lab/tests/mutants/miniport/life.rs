@@ -273,6 +273,7 @@ ndis_fn! {
 
 /// What mutants do to pool memory and work items.
 unsafe fn spoil_pool(handle: NDIS_HANDLE) {
+    super::objects::spoil();
     if is(M::PoolOverrun) {
         let block = allocate(40).cast::<u8>();
         if !block.is_null() {

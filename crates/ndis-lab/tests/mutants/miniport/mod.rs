@@ -16,6 +16,7 @@
 
 mod esp;
 mod life;
+mod objects;
 mod oids;
 mod packets;
 mod sa;

@@ -1,0 +1,102 @@
+//! What mutants do to kernel objects that miniports use beside NDIS: critical regions, ERESOURCEs, mutexes, semaphores,
+//! lookaside lists. Functions that `ndis-sys` does not declare are the lab's own, linked by name.
+
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
+use ndis_sys::{BOOLEAN, KeWaitForSingleObject, LONG, NTSTATUS, ULONG};
+
+use super::{M, TAG, allocate, free, is};
+
+unsafe extern "win64" {
+    fn KeEnterCriticalRegion();
+    fn KeLeaveCriticalRegion();
+    fn ExInitializeResourceLite(resource: *mut c_void) -> NTSTATUS;
+    fn ExDeleteResourceLite(resource: *mut c_void) -> NTSTATUS;
+    fn ExAcquireResourceExclusiveLite(resource: *mut c_void, wait: BOOLEAN) -> BOOLEAN;
+    fn ExReleaseResourceLite(resource: *mut c_void);
+    fn KeInitializeMutex(mutex: *mut c_void, level: ULONG);
+    fn KeReleaseMutex(mutex: *mut c_void, wait: BOOLEAN) -> LONG;
+    fn KeInitializeSemaphore(semaphore: *mut c_void, count: LONG, limit: LONG);
+    fn KeReleaseSemaphore(semaphore: *mut c_void, increment: LONG, adjustment: LONG, wait: BOOLEAN) -> LONG;
+    fn ExInitializeNPagedLookasideList(
+        list: *mut c_void,
+        allocate: *mut c_void,
+        free: *mut c_void,
+        flags: ULONG,
+        size: usize,
+        tag: ULONG,
+        depth: u16,
+    );
+}
+
+/// Bytes that are enough for each of the objects, aligned as pool memory is.
+const ROOM: usize = 256;
+
+/// Within MiniportInitializeEx.
+pub(super) unsafe fn spoil() {
+    if is(M::CriticalRegionKept) {
+        KeEnterCriticalRegion();
+    }
+    let mutants = [
+        M::ResourceWithoutRegion,
+        M::ResourceNotOwned,
+        M::ResourceKept,
+        M::ResourceNotInitialised,
+        M::ResourceNotDeleted,
+        M::MutexKept,
+        M::MutexNotOwned,
+        M::SemaphoreAboveLimit,
+        M::LookasideNotDeleted,
+    ];
+    if !mutants.into_iter().any(is) {
+        return;
+    }
+    let object = allocate(ROOM);
+    if object.is_null() {
+        return;
+    }
+    if is(M::ResourceWithoutRegion) {
+        ExInitializeResourceLite(object);
+        ExAcquireResourceExclusiveLite(object, 1);
+        ExReleaseResourceLite(object);
+        ExDeleteResourceLite(object);
+    }
+    if is(M::ResourceNotOwned) {
+        ExInitializeResourceLite(object);
+        ExReleaseResourceLite(object);
+    }
+    if is(M::ResourceKept) {
+        ExInitializeResourceLite(object);
+        KeEnterCriticalRegion();
+        ExAcquireResourceExclusiveLite(object, 1);
+        KeLeaveCriticalRegion();
+        // Kept for good, with its memory.
+        return;
+    }
+    if is(M::ResourceNotInitialised) {
+        KeEnterCriticalRegion();
+        ExAcquireResourceExclusiveLite(object, 1);
+        KeLeaveCriticalRegion();
+    }
+    if is(M::ResourceNotDeleted) {
+        ExInitializeResourceLite(object);
+    }
+    if is(M::MutexKept) {
+        KeInitializeMutex(object, 0);
+        KeWaitForSingleObject(object, 0, 0, 0, null_mut());
+        return;
+    }
+    if is(M::MutexNotOwned) {
+        KeInitializeMutex(object, 0);
+        KeReleaseMutex(object, 0);
+    }
+    if is(M::SemaphoreAboveLimit) {
+        KeInitializeSemaphore(object, 1, 1);
+        KeReleaseSemaphore(object, 0, 1, 0);
+    }
+    if is(M::LookasideNotDeleted) {
+        ExInitializeNPagedLookasideList(object, null_mut(), null_mut(), 0, 64, TAG, 0);
+    }
+    free(object);
+}
