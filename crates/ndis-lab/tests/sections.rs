@@ -233,6 +233,17 @@ fn an_instruction_for_hardware_is_named() {
 }
 
 #[test]
+fn a_jump_to_where_no_code_is_is_told_as_one() {
+    // mov eax, 12345678h; jmp rax
+    let lab = Lab::builder().timeout(Duration::from_millis(500)).build();
+    let code = vec![0xb8, 0x78, 0x56, 0x34, 0x12, 0xff, 0xe0];
+    let loaded = lab.load_image(&image(&Driver { initialize: TEXT + 0x100, code }), "sections").unwrap();
+    loaded.add_adapter(AdapterConfig::new()).unwrap_err();
+    let stop = lab.bugcheck().unwrap();
+    assert!(stop.detail.contains("jump to 0x12345678"), "{stop}");
+}
+
+#[test]
 fn empty_guard_pointers_lead_somewhere() {
     let driver = Driver { initialize: NOTHING, code: vec![0x31, 0xc0, 0xc3] };
     let loaded = Image::load(&image(&driver), |_, _| Some(0x1000)).unwrap();

@@ -474,7 +474,10 @@ impl Machine {
         };
         if let Some(power) = power {
             let least = if minor >= 30 { 2 } else { 1 };
-            check(power.Header, PM_CAPABILITIES, least).map_err(|text| (rules::ATTRIBUTE_HEADER, text))?;
+            // NDIS takes it all the same: tap-windows6 says type 0 and revision 1, and runs.
+            if let Err(text) = check(power.Header, PM_CAPABILITIES, least) {
+                self.violate(rules::ATTRIBUTE_HEADER, text);
+            }
         }
         let receive_scaling = !raw.RecvScaleCapabilities.is_null();
         raw.SupportedOidList = std::ptr::null_mut();

@@ -420,9 +420,15 @@ exports! { NDIS in "ndis.sys" {
         call, handle: NDIS_HANDLE, attributes: *mut NDIS_DEVICE_OBJECT_ATTRIBUTES, device: *mut *mut DEVICE_OBJECT,
         device_handle: *mut NDIS_HANDLE,
     ) -> NDIS_STATUS {
-        let core = call.objects.lock().drivers.get(&(handle as usize)).cloned();
+        // Its page asks for the driver's handle; NDIS takes an adapter's too, as tap-windows6 passes it.
+        let owner = call.owner_of(handle as usize);
+        if let Some((Some(adapter), _)) = owner {
+            call.violate(rules::PARAMETER, format!("NdisHandle is that of {adapter}, not the driver's"));
+        }
+        let owner = owner.map(|(_, driver)| driver);
+        let core = call.objects.lock().drivers.values().find(|core| Some(core.id) == owner).cloned();
         let Some(core) = core else {
-            call.violate(rules::HANDLE_UNKNOWN, format!("{handle:p} is not what NdisMRegisterMiniportDriver gave"));
+            call.violate(rules::HANDLE_UNKNOWN, format!("{handle:p} is no handle of an adapter or driver"));
             return Ok(NDIS_STATUS_FAILURE);
         };
         // SAFETY: the caller's structure, as large as its header says; the header comes first.

@@ -34,6 +34,11 @@ pub(crate) fn to_integer(text: &str, base: u32) -> u32 {
     if negative { value.wrapping_neg() } else { value }
 }
 
+/// The GUID of an adapter's interface, of one family for all of them.
+pub(super) fn instance_id(adapter: crate::adapter::AdapterId) -> String {
+    format!("{{6C616220-0000-4000-8000-{:012X}}}", adapter.0)
+}
+
 fn utf16(text: &str) -> Vec<u16> {
     text.encode_utf16().collect()
 }
@@ -237,6 +242,10 @@ exports! { TABLE in "ndis.sys" {
         let own = match keyword.as_str() {
             "Environment" => Some(Value::Dword(ENVIRONMENT_NT)),
             "NdisVersion" => Some(Value::Dword(call.options.ndis_version)),
+            // What the installation of every adapter leaves in its key; drivers name their devices by it.
+            "NetCfgInstanceId" if configuration.keywords.get("NetCfgInstanceId").is_none() => {
+                Some(Value::Text(instance_id(configuration.adapter)))
+            }
             _ => None,
         };
         let found = own.as_ref().or_else(|| configuration.keywords.get(&keyword));

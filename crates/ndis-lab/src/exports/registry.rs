@@ -139,6 +139,8 @@ impl Machine {
     fn keywords_to_registry(&self, adapter: crate::adapter::AdapterId, path: &str) {
         let found = self.adapters.read().values().find(|core| core.id == adapter).cloned();
         let keywords = found.map(|core| core.keywords.lock().clone()).unwrap_or_default();
+        let id = super::ndis_config::instance_id(adapter);
+        self.registry.set(path, "NetCfgInstanceId", Value::Text(id));
         for (name, value) in keywords.iter() {
             self.registry.set(path, name, value.clone());
         }

@@ -105,10 +105,13 @@ fn is_trap(function: usize) -> bool {
 /// Follows frames of images, starting with code at `address`.
 fn walk_image(mut address: usize, mut registers: Registers, limit: usize, frames: &mut Vec<StackFrame>) {
     let loaded = LOADED.read();
+    // A frame lies above the one that it called; a walk that goes down has gone astray, and must not read there.
+    let mut floor = registers.general[RSP].unwrap_or(u64::MAX);
     while frames.len() < MAX_FRAMES {
         let Some((image, module)) = loaded.iter().find(|(_, module)| module.contains(address)) else { break };
         frames.push(StackFrame::new(Some(module.clone()), address, false));
-        let Some(stack_pointer) = registers.general[RSP] else { break };
+        let Some(stack_pointer) = registers.general[RSP].filter(|now| *now >= floor) else { break };
+        floor = stack_pointer;
         let load = |at: u64| {
             let within = at >= stack_pointer && at.checked_add(8)? <= limit as u64;
             // SAFETY: between the stack pointer and the limit lie the driver's frames on this thread's

@@ -103,8 +103,19 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
         }
         return;
     };
-    // SAFETY: the context of a trap in driver code on this thread, as was just found out.
-    let (signal, fail_code) = match unsafe { emulate::emulate(signal, context.cast()) } {
+    // SAFETY: the kernel passes the siginfo and context of this trap. A jump to where no code is has no instruction
+    // to look at.
+    let jumped = unsafe {
+        let rip = (*context.cast::<ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize];
+        memory && (*info).si_addr() as i64 == rip
+    };
+    let outcome = if jumped {
+        emulate::Outcome::Foreign
+    } else {
+        // SAFETY: the context of a trap in driver code on this thread, as was just found out.
+        unsafe { emulate::emulate(signal, context.cast()) }
+    };
+    let (signal, fail_code) = match outcome {
         emulate::Outcome::Done => return,
         emulate::Outcome::FastFail(code) => (FAST_FAIL, Some(code)),
         emulate::Outcome::Assertion => (ASSERTION, Some(0)),
@@ -219,6 +230,7 @@ extern "sysv64" fn landed(signal: c_int, address: usize, at: usize) -> ! {
                 let instruction = privileged.unwrap_or_default();
                 format!("`{instruction}` at {place}: the lab has no hardware behind it")
             }
+            libc::SIGSEGV | libc::SIGBUS if address == at => format!("jump to {place}, where no code is"),
             libc::SIGSEGV | libc::SIGBUS => format!("access to {address:#x} by {place}"),
             FAST_FAIL => format!("fast-fail {address:#x} at {place}"),
             libc::SIGILL => format!("illegal instruction at {place}"),
