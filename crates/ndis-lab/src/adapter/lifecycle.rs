@@ -573,6 +573,8 @@ impl Adapter {
             self.violate(rules::STATE_STATUS, text);
         }
         core.reset.lock().0 = Operation::Idle;
+        // Release: a send that came during the reset may still say so.
+        core.resets.fetch_add(1, Ordering::Release);
         core.resetting.store(false, Ordering::Release);
         Ok(outcome)
     }

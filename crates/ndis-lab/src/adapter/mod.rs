@@ -124,7 +124,7 @@ pub(crate) struct AdapterCore {
     pub(crate) removed: AtomicBool,
     pub(crate) low_power: AtomicBool,
     pub(crate) resetting: AtomicBool,
-    /// Resets that were begun.
+    /// Odd while a reset is under way; each reset makes it another.
     pub(crate) resets: AtomicU64,
     /// Odd while a change of the power state is with the driver; each change makes it another.
     pub(crate) power_changes: AtomicU64,

@@ -502,6 +502,7 @@ mutations! {
     DestinationIgnored: "esp-received"; "finds an SA by its SPI alone"
     SaNeededMissing: "sa-lengths"; "does not say how many bytes an SA request needs"
     HandlesOfLife: "handles-of-other-lives"; "counts its handles anew in each life"
+    KeyWipedInUse: "delete-sa-orders"; "wipes the key of an SA while a packet is being encrypted with it"
     DeleteWakeUpLost: "delete-sa-orders"; "has a DELETE_SA wait for the last send, which may have ended meanwhile"
     HighHalfIgnored: "extended-sequence-numbers"; "leaves the high half of the sequence number out of the ICV, at both ends alike"
     UpdateIgnored: "extended-sequence-numbers"; "takes UPDATE_SA and goes on with the old high half"

@@ -52,7 +52,7 @@ fn untrue(adapter: &AdapterCore, record: &Record, status: i32) -> Option<&'stati
         }
         ndis_sys::NDIS_STATUS_RESET_IN_PROGRESS => {
             let resets = adapter.resets.load(Ordering::Acquire);
-            (load(&adapter.resetting) || resets != batch.resets, "and nobody resets the adapter")
+            (resets % 2 == 1 || resets != batch.resets, "and nobody resets the adapter")
         }
         ndis_sys::NDIS_STATUS_NOT_ACCEPTED => (load(&adapter.removed), "and the adapter is there"),
         ndis_sys::NDIS_STATUS_SEND_ABORTED => {

@@ -80,7 +80,7 @@ pub(super) unsafe fn protect(
     frame: &mut [u8],
     handle: usize,
 ) -> Result<(), NDIS_STATUS> {
-    let _guard = lock();
+    let guard = lock();
     if !(*adapter).config.esp {
         return if is(M::OffSendsClear) { Ok(()) } else { Err(NDIS_STATUS_FAILURE) };
     }
@@ -104,6 +104,13 @@ pub(super) unsafe fn protect(
     }
     if is(M::NotEncrypted) {
         return Ok(());
+    }
+    if is(M::KeyWipedInUse) {
+        // The SA may be deleted, and its key wiped, before it is used.
+        let sa = &raw const *sa;
+        drop(guard);
+        KeGetCurrentIrql();
+        return seal(&*sa, &mut frame[part]).ok_or(NDIS_STATUS_FAILURE);
     }
     if is(M::SequenceChanged) {
         frame[part.start + 7] ^= 1;

@@ -5,17 +5,20 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ndis_sys::NDIS_STATUS_SUCCESS;
+
 use crate::adapter::Adapter;
 use crate::adapter::send::SendNbl;
 use crate::call::CallPoint;
 use crate::conformance::context::Context;
-use crate::conformance::station;
+use crate::conformance::peer::{ICV, Peer};
+use crate::conformance::station::{self, HEADER};
 use crate::conformance::{Outcome, Stop, check};
 use crate::error::LabError;
 use crate::ipsec_v2::DeleteSaList;
-use crate::transport::{Direction, OutboundSa, ethernet};
+use crate::transport::{Direction, IV_LENGTH, OutboundSa, ethernet};
 
-use super::{SLOT_HEADER, SLOT_IPSEC, SPI, Secured, add, offered, transport_sa, udp};
+use super::{ESP, IP, SLOT_HEADER, SLOT_IPSEC, SPI, Secured, add, offered, transport_sa, udp};
 
 /// More calls than a driver makes for one packet or one request.
 const MOST_CALLS: u32 = 100;
@@ -78,10 +81,10 @@ fn wait(most: Duration, done: impl Fn() -> bool) {
 }
 
 /// Sends a packet on a thread of its own; comes back when it is held, or when it has been sent without.
-fn send(orders: &Arc<Orders>, adapter: &Adapter, list: SendNbl) -> JoinHandle<Result<(), LabError>> {
+fn send(orders: &Arc<Orders>, adapter: &Adapter, list: SendNbl) -> JoinHandle<Result<i32, LabError>> {
     let (orders_there, adapter) = (orders.clone(), adapter.clone());
     let thread = std::thread::spawn(move || {
-        let outcome = adapter.send(&[list]).map(drop);
+        let outcome = adapter.send(&[list]).map(|outcomes| outcomes[0].status);
         orders_there.sent.store(true, Ordering::Release);
         outcome
     });
@@ -102,10 +105,11 @@ pub(super) fn delete_orders(context: &Context) -> Outcome {
         for release in 1..=MOST_CALLS {
             let sa = transport_sa(algorithm, SPI + 1 + hold * MOST_CALLS + release);
             let handle = add(a, &sa.parameters(Direction::Outbound))?;
+            let peer = Peer::new(sa.key.bytes());
             let mut out = OutboundSa::new(sa, handle, 1);
             let framed = out.frame(&udp(60, 3)?).map_err(|error| Stop::Failed(error.to_string()))?;
             let frame = ethernet(station::address(b), station::address(a), &framed.packet);
-            let list = SendNbl::frame(frame).oob(SLOT_IPSEC, handle).oob(SLOT_HEADER, framed.header);
+            let list = SendNbl::frame(frame.clone()).oob(SLOT_IPSEC, handle).oob(SLOT_HEADER, framed.header);
             orders.begin(hold);
             let sender = send(&orders, a, list);
             let was_held = orders.held.load(Ordering::Acquire);
@@ -126,8 +130,16 @@ pub(super) fn delete_orders(context: &Context) -> Outcome {
                 "the DELETE_SA fails: {}",
                 crate::conformance::status_text(outcome.status)
             );
-            sent?;
-            b.take_received();
+            if sent? == NDIS_STATUS_SUCCESS {
+                let seen = station::receive(b, 1, context.patience)?.remove(0).frame;
+                let clear = &frame[HEADER + IP + ESP + IV_LENGTH..frame.len() - ICV];
+                let opened = peer.map(|peer| peer.open(&seen[HEADER + IP..frame.len()]));
+                check!(
+                    opened.is_none_or(|opened| opened.as_deref() == Some(clear)),
+                    "a packet is sent with a key that is none any more, if it is at call {hold} of the driver's send \
+                     handler when the DELETE_SA of its SA begins, and goes on before call {release} of the request"
+                );
+            }
             if !was_held {
                 return Ok(());
             }
