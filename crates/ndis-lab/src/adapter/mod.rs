@@ -18,9 +18,11 @@ pub mod indication;
 mod lifecycle;
 pub mod oid;
 pub mod receive;
+mod reset;
 pub mod send;
 
-pub use lifecycle::{HaltAction, PauseReason, PnpEvent, ResetOutcome, ShutdownAction};
+pub use lifecycle::{HaltAction, PauseReason, PnpEvent, ShutdownAction};
+pub use reset::ResetOutcome;
 
 /// The lab's number of an adapter: 1 for the first one of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -65,12 +65,14 @@ static HALTED: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 struct Guard;
 
 fn lock() -> Guard {
+    // SAFETY: DriverEntry allocates the lock before anything can call this, and it lies in a static.
     unsafe { NdisAcquireSpinLock(WIRE.lock.get()) };
     Guard
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // SAFETY: the guard stands for the acquisition in `lock`.
         unsafe { NdisReleaseSpinLock(WIRE.lock.get()) };
     }
 }
