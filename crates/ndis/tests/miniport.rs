@@ -394,6 +394,15 @@ fn two_adapters_at_once_and_ten_lives() {
     lab.assert_clean();
 }
 
+/// Has the senders stop, also if the thread that pauses panics.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sends from three threads, on both levels, with cancels, flushes and receives that return late, while the adapter pauses and
 /// restarts. With `gate`, no send is on its way into the driver when the pause begins.
 fn race(lab: &Lab, adapter: &Adapter, gate: &RwLock<()>, gated: bool) {
@@ -423,6 +432,7 @@ fn race(lab: &Lab, adapter: &Adapter, gate: &RwLock<()>, gated: bool) {
         }
         let (adapter, stop) = (adapter.clone(), &stop);
         scope.spawn(move || {
+            let stopping = Stopping(stop);
             for round in 0..60_u8 {
                 let request = adapter.oid_begin(wait_request(round, usize::from(round) + 1)).unwrap();
                 for mode in [QUEUE, u32::from(round) % 2] {
@@ -439,7 +449,7 @@ fn race(lab: &Lab, adapter: &Adapter, gate: &RwLock<()>, gated: bool) {
                     adapter.restart().unwrap();
                 }
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(stopping);
             while !lab.census().sends.is_empty() {
                 set(&adapter, OID_COMMAND, FLUSH);
             }

@@ -258,7 +258,14 @@ impl Miniport for Adapter {
             return chain.complete(Status::PAUSED, context.irql);
         }
         match self.mode.load(Relaxed) {
-            QUEUE => self.queued.lock().append(chain).expect("one adapter"),
+            QUEUE => {
+                self.queued.lock().append(chain).expect("one adapter");
+                // A pause may have emptied the queue since `running` was looked at: what came behind it is not left there. The
+                // queue's lock orders the two, so one of them sees the other.
+                if self.running.load(Relaxed) == 0 {
+                    self.flush(Status::PAUSED, context.irql);
+                }
+            }
             DROP => drop_all(chain),
             _ => self.echo(chain, context.irql),
         }
