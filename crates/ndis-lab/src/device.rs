@@ -13,13 +13,14 @@ use crate::adapter::{Adapter, State};
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::machine::io::{
-    IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, IRP_MJ_READ, IRP_MJ_WRITE, Request, file as file_object,
+    IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, IRP_MJ_READ, IRP_MJ_WRITE, file as file_object,
 };
+use crate::machine::irp::Request;
 use crate::machine::ob::{File, Kind};
 use crate::machine::user::Pages;
 use crate::machine::{Machine, PASSIVE, Stopped, thread};
 
-pub use crate::machine::io::IoOutcome;
+pub use crate::machine::irp::IoOutcome;
 pub use crate::machine::security::{Sid, Token};
 
 /// Every right to a file.

@@ -354,6 +354,7 @@ impl Driver {
             self.forget();
         }
         self.check_leaks("unloaded");
+        self.machine.io.forget_deleted(self.core.id);
         Ok(())
     }
 
@@ -367,10 +368,10 @@ impl Driver {
     fn check_leaks(&self, when: &str) {
         self.machine.sweep_pool();
         self.machine.sweep_packets();
-        let threads = self.machine.threads_of(self.core.id);
-        if threads > 0 {
-            // What they run would be gone on Windows; here the image stays as long as they do.
-            self.machine.violate(rules::THREAD_LEFT, format!("{when}: {threads} system threads run"));
+        for origin in self.machine.threads_of(self.core.id) {
+            // What it runs would be gone on Windows; here the image stays as long as it does.
+            let text = format!("{when}: a system thread runs");
+            self.machine.violate_past(None, rules::THREAD_LEFT, text, &[("created", origin)]);
         }
         let executing = self.machine.work.executive_of(self.core.id);
         if executing > 0 {

@@ -20,7 +20,8 @@ use std::time::Duration;
 use mutation::{ALL, Mutant, Mutation};
 use ndis_lab::conformance::{Report, Subject, Suite, Verdict, cases};
 use ndis_lab::fault::Search;
-use ndis_lab::{AdapterConfig, HaltAction, Lab, LabError, Oid, SendNbl, rules};
+use ndis_lab::rules::{self, Rule};
+use ndis_lab::{AdapterConfig, HaltAction, Lab, LabError, Oid, SendNbl};
 
 /// Names the mutant that a child process is to be.
 const MUTANT: &str = "LAB_MUTANT";
@@ -239,6 +240,27 @@ fn the_good_miniport_fails_cleanly_at_every_call_that_can_fail() {
     assert!(lives > 10 && search.beyond_depth() == 0, "{lives} lives, {} sites", search.found());
 }
 
+/// Rules that only an image can break, since a native driver has no sections: the tests of `sections.rs` that break them.
+const BY_IMAGES: [(&Rule, &str); 2] = [
+    (rules::PAGED_CODE, "a_dpc_does_not_lie_in_pageable_code"),
+    (rules::INIT_CODE, "code_of_init_is_gone_after_driver_entry"),
+];
+
+#[test]
+fn every_rule_has_a_mutant_or_an_image_that_breaks_it() {
+    let source = include_str!("sections.rs");
+    for (rule, test) in BY_IMAGES {
+        let body = source.split(&format!("fn {test}()")).nth(1).unwrap_or_default();
+        let body = body.split("#[test]").next().unwrap_or_default();
+        let constant = rule.id.replace('-', "_").to_uppercase();
+        assert!(body.contains(&format!("rules::{constant},")), "{test} does not break {rule}");
+    }
+    let broken: Vec<_> =
+        ALL.iter().filter_map(|mutant| mutant.rule).chain(BY_IMAGES.map(|(rule, _)| rule)).collect();
+    let without: Vec<_> = rules::ALL.iter().filter(|rule| !broken.contains(rule)).collect();
+    assert!(without.is_empty(), "rules that nothing breaks: {without:?}");
+}
+
 #[test]
 fn every_case_has_a_mutant() {
     let caught: BTreeSet<_> = ALL.iter().map(|mutant| mutant.case).collect();
@@ -270,7 +292,11 @@ fn document() -> String {
     text.push_str("\n## Rules\n\n| rule | what it asks for | page | mutants |\n|---|---|---|---|\n");
     for rule in rules::ALL {
         let mutants: Vec<_> = ALL.iter().filter(|m| m.rule == Some(*rule)).map(|m| m.name).collect();
-        let mutants = if mutants.is_empty() { "-".to_owned() } else { mutants.join(", ") };
+        let image = BY_IMAGES.iter().find(|(known, _)| known == rule);
+        let mutants = image.map_or_else(
+            || mutants.join(", "),
+            |(_, test)| format!("an image: `{test}` of `crates/ndis-lab/tests/sections.rs`"),
+        );
         writeln!(text, "| `{}` | {} | {} | {mutants} |", rule.id, rule.name, rule.page).unwrap();
     }
     text.push_str("\n## Mutants\n\n| mutant | what it does wrong | case that fails | rule that is broken |\n|---|---|---|---|\n");

@@ -23,9 +23,9 @@ fn the_stack_of_a_stop_leads_from_the_handler_to_the_culprit() {
         let bugcheck = stop(defect);
         let report = bugcheck.report();
         let line = |what: &str| report.lines().position(|line| line.contains(what));
-        let (inner, outer) = (line("mini::answer"), line("mini::oid_request"));
+        let (inner, outer) = (line("mini::oids::answer"), line("mini::oids::oid_request"));
         assert!(inner.is_some() && inner < outer, "{defect:?}: {report}");
-        assert!(report.contains("mini/mod.rs:"), "{report}");
+        assert!(report.contains("mini/oids.rs:"), "{report}");
         // The lab's own frames are not the driver's.
         assert!(!report.contains("ndis_lab::") && !report.contains("KeBugCheckEx ("), "{report}");
         assert_eq!(bugcheck.stack, stop(defect).stack);

@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub(super) attributes: Attributes,
     /// A frame that one adapter broadcasts comes in at another one.
     pub(super) shares_wire: bool,
+    /// It made a device besides those of its adapters.
+    pub(super) has_device: bool,
 }
 
 impl Facts {
@@ -38,7 +40,8 @@ impl Facts {
         let shares_wire = ethernet
             && (station::share_a_wire(context, &adapter).unwrap_or(true)
                 || !context.lab.violations().is_empty());
-        Ok(Self { registered, attributes, shares_wire })
+        let has_device = !context.lab.device_names().is_empty();
+        Ok(Self { registered, attributes, shares_wire, has_device })
     }
 
     /// What the hardware can offload.
@@ -69,6 +72,8 @@ pub enum Need {
     Wire,
     /// It has MiniportResetEx.
     Reset,
+    /// It makes a control device, besides the devices of its adapters.
+    ControlDevice,
     /// It has MiniportDirectOidRequest.
     DirectOids,
     /// It stays up without a pause when the machine sleeps (NO_PAUSE_ON_SUSPEND).
@@ -105,6 +110,7 @@ impl Need {
             }
             Self::Wire => (facts.shares_wire, "two adapters with the same keywords do not share a wire"),
             Self::Reset => (handlers.ResetHandlerEx.is_some(), "it has no MiniportResetEx"),
+            Self::ControlDevice => (facts.has_device, "it makes no control device"),
             Self::DirectOids => {
                 (handlers.DirectOidRequestHandler.is_some(), "it has no MiniportDirectOidRequest")
             }

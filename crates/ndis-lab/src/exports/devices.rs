@@ -384,24 +384,18 @@ exports! { CANCELLING in "ntoskrnl.exe" {
 
     UP_TO_DISPATCH fn IoCancelIrp(call, irp: *mut IRP) -> BOOLEAN {
         let address = irp as usize;
-        if call.irp_request(address).is_none() {
+        if !call.irp_lives(address) {
             call.violate(rules::IRP_COMPLETION, format!("IRP {address:#x} is none that lives"));
             return Ok(0);
         }
         let old = call.acquire(call.io.cancel_lock(), CANCEL, true)?;
-        // SAFETY: an IRP that lives; its flag is written with the cancel spin lock held.
-        unsafe { ((address + IRP_CANCEL) as *mut u8).write_volatile(1) };
-        let routine = irp_field(address, IRP_CANCEL_ROUTINE).swap(0, Ordering::AcqRel);
-        if routine == 0 {
+        let Some((routine, device)) = call.mark_cancelled(address, old) else {
             call.release(call.io.cancel_lock(), CANCEL, Some(old))?;
             return Ok(0);
-        }
-        // SAFETY: as above. The routine of the driver, which releases the lock; nothing here is owned.
+        };
+        // SAFETY: the routine that the driver set, which releases the lock; nothing here is owned.
         unsafe {
-            ((address + IRP_CANCEL + 1) as *mut KIRQL).write(old);
-            let location = irp_field(address, IRP_CURRENT_STACK).load(Ordering::Relaxed);
-            let device = ((location + crate::machine::io::stack::DEVICE_OBJECT) as *const *mut DEVICE_OBJECT).read();
-            routine!(routine, (*mut DEVICE_OBJECT, *mut IRP), device, irp);
+            routine!(routine, (*mut DEVICE_OBJECT, *mut IRP), device as *mut DEVICE_OBJECT, irp);
         }
         Ok(1)
     }

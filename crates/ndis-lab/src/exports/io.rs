@@ -66,7 +66,7 @@ pub(super) const RAISING: &[super::Export] = &[
         module: "ntoskrnl.exe",
         name: "MmProbeAndLockPages",
         irql: super::UP_TO_APC,
-        address: || mm_probe_and_lock_pages as *const () as usize,
+        address: || MmProbeAndLockPages as *const () as usize,
     },
     super::Export {
         module: "ntoskrnl.exe",
@@ -82,8 +82,10 @@ pub(super) const RAISING: &[super::Export] = &[
     },
 ];
 
+/// A native driver may call it too; it has no frames that the lab could unwind, so that an exception in one is not handled.
+#[unsafe(no_mangle)]
 #[unsafe(naked)]
-unsafe extern "win64" fn mm_probe_and_lock_pages() {
+unsafe extern "win64" fn MmProbeAndLockPages() {
     std::arch::naked_asm!("lea r11, [rip + {body}]", "jmp {raising}", body = sym probe_and_lock, raising = sym seh::raising)
 }
 

@@ -26,6 +26,7 @@ mod emulate;
 pub(crate) mod grave;
 pub(crate) mod guard;
 pub(crate) mod io;
+pub(crate) mod irp;
 pub(crate) mod ktimer;
 pub(crate) mod lock;
 mod lock_order;
@@ -241,8 +242,8 @@ pub(crate) struct Machine {
     pub(crate) registry: registry::Registry,
     pub(crate) resources: resource::Resources,
     pub(crate) users: user::Users,
-    /// System threads that run: (object, driver).
-    pub(crate) threads: Mutex<Vec<(usize, u32)>>,
+    /// System threads that run: the object, and who created it.
+    pub(crate) threads: Mutex<Vec<(usize, Origin)>>,
     /// Stands in for functions that the loaded images import and the lab has not.
     pub(crate) stubs: Mutex<Vec<Arc<stubs::Stubs>>>,
     /// Some image has pageable sections.

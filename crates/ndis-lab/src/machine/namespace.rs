@@ -66,6 +66,11 @@ impl Io {
         all
     }
 
+    /// The name of a device that a driver made.
+    pub(super) fn device_name(&self, address: usize) -> Option<String> {
+        self.namespace.lock().devices.get(&address)?.name.clone()
+    }
+
     /// The device of a name, through symbolic links.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Device>> {
         let namespace = self.namespace.lock();
@@ -111,7 +116,7 @@ impl Machine {
         if self.fault(0, 0) {
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         }
-        let device = Device::made(driver, made).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let device = Device::made(self, driver, made).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         let address = device.address();
         let mut namespace = self.io.namespace.lock();
         if let Some(name) = &name {

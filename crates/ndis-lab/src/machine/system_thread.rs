@@ -2,7 +2,7 @@
 
 use super::ob::{Gone, Kind};
 use super::thread::handler;
-use super::{Entry, Machine, PASSIVE, Stopped, processor_block, thread};
+use super::{Entry, Machine, Origin, PASSIVE, Stopped, processor_block, thread};
 use crate::rules;
 
 impl Machine {
@@ -29,7 +29,7 @@ impl Machine {
         let driver = thread::with(|thread| thread.context().driver);
         let core = self.objects.lock().drivers.values().find(|core| core.id == driver).cloned();
         let machine = self.arc();
-        self.threads.lock().push((object, driver));
+        self.threads.lock().push((object, Origin::here()));
         let run = move || {
             // The image stays while a thread of it runs.
             let _core = core;
@@ -74,9 +74,10 @@ impl Machine {
         Stopped::new()
     }
 
-    /// Threads of a driver that have not ended.
-    pub(crate) fn threads_of(&self, driver: u32) -> usize {
-        self.threads.lock().iter().filter(|(_, owner)| *owner == driver).count()
+    /// Threads of a driver that have not ended: who created them.
+    pub(crate) fn threads_of(&self, driver: u32) -> Vec<Origin> {
+        let threads = self.threads.lock();
+        threads.iter().map(|(_, origin)| *origin).filter(|origin| origin.driver == driver).collect()
     }
 
     /// Calls every process notification routine, in a critical region as the kernel does.

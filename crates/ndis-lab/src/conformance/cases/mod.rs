@@ -1,5 +1,6 @@
 //! The cases, by area.
 
+mod devices;
 mod filters;
 mod initialization;
 mod ipsec;
@@ -30,6 +31,7 @@ pub(super) fn all() -> Vec<&'static Case> {
         offload::CASES,
         tasks::CASES,
         ipsec::CASES,
+        devices::CASES,
     ]
     .into_iter()
     .flatten()

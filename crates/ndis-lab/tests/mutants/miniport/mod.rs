@@ -14,12 +14,20 @@
 )]
 #![allow(non_upper_case_globals)] // the names of the header, in patterns
 
+mod attributes;
+mod device;
 mod esp;
 mod life;
+mod memory;
 mod objects;
 mod oids;
-mod packets;
+mod receive;
 mod sa;
+mod send;
+mod settings;
+mod states;
+mod status;
+mod system;
 mod tasks;
 
 use std::cell::UnsafeCell;
@@ -39,6 +47,8 @@ const HEADER: usize = 14;
 const MIN_FRAME: usize = 60;
 const GROUPS: usize = 32;
 const SLOTS: usize = 16;
+/// An address where there is no memory.
+const WILD: usize = 0x1234_5000;
 
 /// The lock over everything that adapters share, and their list.
 struct Wire {
@@ -56,6 +66,8 @@ static WIRE: Wire = Wire {
     adapters: UnsafeCell::new([null_mut(); 16]),
     generation: UnsafeCell::new(0),
 };
+/// The driver's DRIVER_OBJECT.
+static OBJECT: AtomicPtr<DRIVER_OBJECT> = AtomicPtr::new(null_mut());
 static DRIVER: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static GLOBAL: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 /// Handle of the adapter that was halted last.
@@ -192,6 +204,7 @@ pub(crate) unsafe extern "win64" fn driver_entry(
     object: *mut DRIVER_OBJECT,
     path: *mut UNICODE_STRING,
 ) -> NTSTATUS {
+    OBJECT.store(object, Ordering::Relaxed);
     NdisAllocateSpinLock(WIRE.lock.get());
     *WIRE.adapters.get() = [null_mut(); 16];
     let global = allocate(32);
@@ -221,16 +234,14 @@ pub(crate) unsafe extern "win64" fn driver_entry(
         DRIVER.store(first, Ordering::Relaxed);
     }
     // One more step after registration, which may fail.
-    let late = allocate(16);
-    if late.is_null() {
+    let status = device::register();
+    if status != NDIS_STATUS_SUCCESS {
         if !is(M::EntryStaysRegistered) {
             NdisMDeregisterMiniportDriver(DRIVER.load(Ordering::Relaxed));
         }
         free(global);
-        return NDIS_STATUS_RESOURCES;
     }
-    free(late);
-    NDIS_STATUS_SUCCESS
+    status
 }
 
 unsafe fn register(object: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTSTATUS {
@@ -254,17 +265,17 @@ unsafe fn register(object: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTS
     c.InitializeHandlerEx = Some(initialize);
     c.HaltHandlerEx = Some(halt);
     c.UnloadHandler = (!is(M::UnloadHandlerMissing)).then_some(unload);
-    c.PauseHandler = (!is(M::PauseHandlerMissing)).then_some(life::pause);
-    c.RestartHandler = Some(life::restart);
+    c.PauseHandler = (!is(M::PauseHandlerMissing)).then_some(states::pause);
+    c.RestartHandler = Some(states::restart);
     c.OidRequestHandler = Some(oids::oid_request);
-    c.SendNetBufferListsHandler = (!is(M::SendHandlerMissing)).then_some(packets::send);
-    c.ReturnNetBufferListsHandler = (!is(M::ReturnHandlerMissing)).then_some(packets::return_lists);
-    c.CancelSendHandler = Some(packets::cancel_send);
-    c.DevicePnPEventNotifyHandler = Some(life::pnp_event);
-    c.ShutdownHandlerEx = (!is(M::ShutdownHandlerMissing)).then_some(life::shutdown);
+    c.SendNetBufferListsHandler = (!is(M::SendHandlerMissing)).then_some(send::send);
+    c.ReturnNetBufferListsHandler = (!is(M::ReturnHandlerMissing)).then_some(receive::return_lists);
+    c.CancelSendHandler = Some(send::cancel_send);
+    c.DevicePnPEventNotifyHandler = Some(states::pnp_event);
+    c.ShutdownHandlerEx = (!is(M::ShutdownHandlerMissing)).then_some(states::shutdown);
     c.CancelOidRequestHandler = (!is(M::HandlerMissing)).then_some(oids::cancel_oid);
-    c.CheckForHangHandlerEx = Some(life::check_for_hang);
-    c.ResetHandlerEx = (!is(M::HangWithoutReset)).then_some(life::reset);
+    c.CheckForHangHandlerEx = Some(states::check_for_hang);
+    c.ResetHandlerEx = (!is(M::HangWithoutReset)).then_some(states::reset);
     c.DirectOidRequestHandler = (!is(M::CancelWithoutDirect)).then_some(sa::direct_oid);
     c.CancelDirectOidRequestHandler = (!is(M::DirectWithoutCancel)).then_some(sa::cancel_direct_oid);
     let mut handle = null_mut();
@@ -282,6 +293,7 @@ ndis_fn! {
         if is(M::HandleMadeUp) {
             NdisMPauseComplete(0x1234 as NDIS_HANDLE);
         }
+        device::deregister();
         if !is(M::UnloadLeaks) {
             free(GLOBAL.load(Ordering::Relaxed));
         }

@@ -1,5 +1,5 @@
 //! What mutants do to kernel objects that miniports use beside NDIS: critical regions, ERESOURCEs, mutexes, semaphores,
-//! lookaside lists. Functions that `ndis-sys` does not declare are the lab's own, linked by name.
+//! push locks, rundown protection, lookaside lists. Functions that `ndis-sys` does not declare are the lab's own, linked by name.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -19,6 +19,15 @@ unsafe extern "win64" {
     fn KeReleaseMutex(mutex: *mut c_void, wait: BOOLEAN) -> LONG;
     fn KeInitializeSemaphore(semaphore: *mut c_void, count: LONG, limit: LONG);
     fn KeReleaseSemaphore(semaphore: *mut c_void, increment: LONG, adjustment: LONG, wait: BOOLEAN) -> LONG;
+    fn KeInitializeGuardedMutex(mutex: *mut c_void);
+    fn ExAcquireFastMutex(mutex: *mut c_void);
+    fn ExAcquireFastMutexUnsafe(mutex: *mut c_void);
+    fn ExReleaseFastMutexUnsafe(mutex: *mut c_void);
+    fn ExAcquirePushLockExclusiveEx(lock: *mut c_void, flags: ULONG);
+    fn ExInitializeRundownProtection(reference: *mut c_void);
+    fn ExAcquireRundownProtection(reference: *mut c_void) -> BOOLEAN;
+    fn ExReleaseRundownProtection(reference: *mut c_void);
+    fn ExReInitializeRundownProtection(reference: *mut c_void);
     fn ExInitializeNPagedLookasideList(
         list: *mut c_void,
         allocate: *mut c_void,
@@ -48,6 +57,12 @@ pub(super) unsafe fn spoil() {
         M::MutexNotOwned,
         M::SemaphoreAboveLimit,
         M::LookasideNotDeleted,
+        M::MutexNotInitialised,
+        M::MutexOutsideRegion,
+        M::MutexTakenTwice,
+        M::PushLockTakenTwice,
+        M::RundownReleasedTwice,
+        M::RundownNotWaited,
     ];
     if !mutants.into_iter().any(is) {
         return;
@@ -97,6 +112,36 @@ pub(super) unsafe fn spoil() {
     }
     if is(M::LookasideNotDeleted) {
         ExInitializeNPagedLookasideList(object, null_mut(), null_mut(), 0, 64, TAG, 0);
+    }
+    if is(M::MutexNotInitialised) {
+        object.cast::<u64>().write(0x7878_7878);
+        ExAcquireFastMutex(object);
+    }
+    if is(M::MutexOutsideRegion) {
+        KeInitializeGuardedMutex(object);
+        ExAcquireFastMutexUnsafe(object);
+        ExReleaseFastMutexUnsafe(object);
+    }
+    if is(M::MutexTakenTwice) {
+        KeInitializeGuardedMutex(object);
+        ExAcquireFastMutex(object);
+        ExAcquireFastMutex(object);
+    }
+    if is(M::PushLockTakenTwice) {
+        KeEnterCriticalRegion();
+        ExAcquirePushLockExclusiveEx(object, 0);
+        ExAcquirePushLockExclusiveEx(object, 0);
+    }
+    if is(M::RundownReleasedTwice) {
+        ExInitializeRundownProtection(object);
+        ExAcquireRundownProtection(object);
+        ExReleaseRundownProtection(object);
+        ExReleaseRundownProtection(object);
+    }
+    if is(M::RundownNotWaited) {
+        ExInitializeRundownProtection(object);
+        ExAcquireRundownProtection(object);
+        ExReInitializeRundownProtection(object);
     }
     free(object);
 }

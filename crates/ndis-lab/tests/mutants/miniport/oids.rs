@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use ndis_sys::*;
 
-use super::life::{indicate, indicate_link};
+use super::status::{indicate, indicate_link};
 use super::{Adapter, Config, Count, M, SLOTS, header, is, lock};
 
 /// The supported list.
