@@ -5,7 +5,8 @@
 
 mod control;
 
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 use control::interrupt::{Interrupt, as_far_as_it_can, elsewhere};
@@ -57,6 +58,71 @@ fn in_all_orders(a: &Adapter, b: &Adapter, mut round: impl FnMut(Flow, usize, u3
 fn ends(pending: PendingOid, expected: i32, what: &str) {
     assert!(pending.wait(PATIENCE).unwrap(), "{what}: a DELETE_SA that nobody ends");
     assert_eq!(status(pending.finish().unwrap().status), status(expected), "{what}");
+}
+
+/// Holds each thread of the driver up when it frees memory in a request for the first time.
+struct Frees {
+    state: Arc<(Mutex<Held>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Held {
+    reached: Vec<ThreadId>,
+    released: Vec<ThreadId>,
+    /// The test is over.
+    all: bool,
+}
+
+impl Frees {
+    fn watch(bench: &Bench) -> Self {
+        let state = Arc::new((Mutex::new(Held::default()), Condvar::new()));
+        let shared = state.clone();
+        bench.lab.on_call(move |call| {
+            if call.handler != Some(REQUESTS[0]) || !call.function.starts_with("ExFreePool") {
+                return;
+            }
+            let (held, changed) = &*shared;
+            let mut held = held.lock().unwrap();
+            let this = std::thread::current().id();
+            if !held.reached.contains(&this) {
+                held.reached.push(this);
+                changed.notify_all();
+                drop(changed.wait_while(held, |held| !held.all && !held.released.contains(&this)).unwrap());
+            }
+        });
+        Self { state }
+    }
+
+    /// Waits until a thread, other than this one, is held up.
+    fn wait(&self, other: Option<ThreadId>) -> ThreadId {
+        let (held, changed) = &*self.state;
+        let found = |held: &Held| held.reached.iter().copied().find(|thread| Some(*thread) != other);
+        let (held, _) =
+            changed.wait_timeout_while(held.lock().unwrap(), PATIENCE, |held| found(held).is_none()).unwrap();
+        let thread = found(&held);
+        drop(held);
+        // The others must not stay held up behind a test that fails.
+        thread.unwrap_or_else(|| {
+            self.release_all();
+            panic!("nobody frees an SA")
+        })
+    }
+
+    fn release(&self, thread: ThreadId) {
+        self.state.0.lock().unwrap().released.push(thread);
+        self.state.1.notify_all();
+    }
+
+    fn release_all(&self) {
+        self.state.0.lock().unwrap().all = true;
+        self.state.1.notify_all();
+    }
+}
+
+impl Drop for Frees {
+    fn drop(&mut self) {
+        self.release_all();
+    }
 }
 
 on_both! {
@@ -117,6 +183,32 @@ on_both! {
             assert_eq!(control::table(&a).0.waiting, 0, "{what}");
             there
         });
+    }
+
+    /// Of a long list the first SAs are freed while the others are still being unpublished, and another request has a hand in
+    /// that: as long as it is at one of them, the long list has not come to its end.
+    fn another_request_frees_one_of_its_sas(bench) {
+        let a = bench.station_with(1, ndis_lab::AdapterConfig::new().keyword("SaOffloadCapacity", "64"));
+        let handles: Vec<_> = (1..=41).map(|spi| control::add(&a, &Flow::new(1, 2, spi).parameters(false))).collect();
+        let (other, long) = handles.split_first().unwrap();
+        let frees = Frees::watch(bench);
+        let begin = |handles: &[usize]| {
+            let (a, request) = (a.clone(), DeleteSaList::new(handles).unwrap().request());
+            std::thread::spawn(move || a.oid_begin(request).unwrap())
+        };
+        let deletion = begin(long);
+        // Its own thread has got to the first SA, the other one's to the second.
+        let mine = frees.wait(None);
+        let helper = begin(&[*other]);
+        let helping = frees.wait(Some(mine));
+        frees.release(mine);
+        let deletion = deletion.join().unwrap();
+        assert!(deletion.pended() && !deletion.is_done(), "an SA of the list is not freed yet");
+        frees.release(helping);
+        ends(helper.join().unwrap(), NDIS_STATUS_SUCCESS, "one SA");
+        ends(deletion, NDIS_STATUS_SUCCESS, "the list");
+        let (summary, entries) = control::table(&a);
+        assert_eq!((summary.deleted, summary.waiting, entries.len()), (41, 0, 0));
     }
 
     /// The sender's SA is deleted while the packet is on its way out, and the receiver's while it comes in.

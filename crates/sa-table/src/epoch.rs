@@ -82,6 +82,8 @@ pub(crate) struct Limbo {
     /// Entries retired and not yet reclaimed, by the residue of their stamp. Incremented before the entry is in the
     /// list, decremented after its value has been dropped.
     pub(crate) pending: [AtomicU32; LIMBOS],
+    /// Threads that are taking entries out of a list and dropping their values now; see `Core::is_over` in `shared`.
+    pub(crate) reclaimers: AtomicU32,
     /// Slots that have had all their generations.
     pub(crate) worn_out: AtomicU32,
 }
@@ -97,6 +99,7 @@ impl Control {
             limbo: Alone(Limbo {
                 tops: core::array::from_fn(|_| empty()),
                 pending: core::array::from_fn(|_| AtomicU32::new(0)),
+                reclaimers: AtomicU32::new(0),
                 worn_out: AtomicU32::new(0),
             }),
         }

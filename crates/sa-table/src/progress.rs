@@ -6,17 +6,35 @@ use core::ops::BitOrAssign;
 /// has been dropped.
 ///
 /// Comes from [`Writer::retire`](crate::Writer::retire) and is asked of the same table with
-/// [`SaTable::is_over`](crate::SaTable::is_over). Of one thread's retirements, the last one's token covers all.
+/// [`SaTable::is_over`](crate::SaTable::is_over). Of one writer's retirements, the last one's token covers all; those of several
+/// writers are joined by [`max`](Self::max).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GracePeriod {
-    pub(crate) stamp: u64,
+    /// The latest stamp, times 2; 1 more if there are earlier ones, too.
+    word: u64,
 }
 
 impl GracePeriod {
+    /// Of what was retired under one stamp.
+    pub(crate) const fn of(stamp: u64) -> Self {
+        Self { word: stamp << 1 }
+    }
+
+    /// The latest stamp.
+    pub(crate) const fn stamp(self) -> u64 {
+        self.word >> 1
+    }
+
+    /// Whether something with an earlier stamp is covered as well.
+    pub(crate) const fn has_earlier(self) -> bool {
+        self.word & 1 != 0
+    }
+
     /// The token that covers both retirements, whichever threads made them.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
-        Self { stamp: self.stamp.max(other.stamp) }
+        let (word, same) = (self.word | other.word, self.stamp() == other.stamp());
+        Self { word: if same { word } else { self.word.max(other.word) | 1 } }
     }
 }
 
@@ -39,5 +57,26 @@ impl Progress {
 impl BitOrAssign for Progress {
     fn bitor_assign(&mut self, other: Self) {
         self.ended |= other.ended;
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_covers_both_of_which_it_is_made() {
+        let of = GracePeriod::of;
+        for (one, other, stamp, has_earlier) in [
+            (of(7), of(7), 7, false),
+            (of(7), of(9), 9, true),
+            (of(7).max(of(9)), of(9), 9, true),
+            (of(7).max(of(8)), of(9), 9, true),
+            (of(9), of(0), 9, true),
+        ] {
+            for token in [one.max(other), other.max(one)] {
+                assert_eq!((token.stamp(), token.has_earlier()), (stamp, has_earlier), "{one:?}, {other:?}");
+            }
+        }
     }
 }

@@ -111,7 +111,7 @@ impl<V> Core<V> {
         // Relaxed: the release of the push below covers it for whoever finds the entry, and so decrements.
         let pending = limbo.pending[list].fetch_add(1, Ordering::Relaxed);
         self.push(&limbo.tops[list], index);
-        (GracePeriod { stamp }, pending + 1)
+        (GracePeriod::of(stamp), pending + 1)
     }
 
     /// Takes an entry from a limbo list if its grace period is over; the caller owns it.
@@ -138,9 +138,8 @@ impl<V> Core<V> {
             if let Some(next) = self.slots().get(next as usize) {
                 prefetch(next);
             }
-            if top
-                .compare_exchange_weak(head, retag(head, next), Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
+            // Acquire: as the load. Release: who finds the list empty after this sees this thread among the reclaimers.
+            if top.compare_exchange_weak(head, retag(head, next), Ordering::AcqRel, Ordering::Relaxed).is_ok()
             {
                 return Some(index);
             }
@@ -214,11 +213,7 @@ impl<V> Core<V> {
         loop {
             let e = self.epoch();
             // Before E moves on, the list whose residue the next epoch takes is emptied.
-            let list = residue(e.wrapping_sub(GRACE));
-            while let Some(index) = self.pop_limbo(list) {
-                self.reclaim(list, index);
-                moved = true;
-            }
+            moved |= self.empty(residue(e.wrapping_sub(GRACE)));
             if e.wrapping_sub(start) >= GRACE || self.pending() == 0 {
                 break;
             }
@@ -233,11 +228,43 @@ impl<V> Core<V> {
         moved
     }
 
+    /// Reclaims what is in a limbo list, as long as it is safe. Whether there may have been anything.
+    fn empty(&self, list: usize) -> bool {
+        let limbo = &self.control().limbo.0;
+        // Acquire: see `is_over`.
+        if link(limbo.tops[list].load(Ordering::Acquire)) == NONE {
+            return false;
+        }
+        // Relaxed: the exchange that takes the first entry out releases it.
+        limbo.reclaimers.fetch_add(1, Ordering::Relaxed);
+        while let Some(index) = self.pop_limbo(list) {
+            self.reclaim(list, index);
+        }
+        // SeqCst, and last: `is_over` tells by it that the values are gone. Who asked meanwhile was told that it is not over,
+        // even if there was nothing to reclaim: so this reports progress in any case.
+        limbo.reclaimers.fetch_sub(1, Ordering::SeqCst);
+        true
+    }
+
+    /// Whether E has passed the last stamp's grace period, and all entries have been dropped.
+    ///
+    /// *Those of the last stamp, s*: each is counted as pending from before its token was made until after its drop.
+    ///
+    /// *Those of earlier stamps*, t < s: of their list entries of t + 4 may be pending by now. But E is at least s + 3, so it
+    /// has been moved on from t + 3, by a thread that had found the list empty while nobody added to it any more (see
+    /// `pop_limbo`). Whoever had taken such an entry out had counted itself among the reclaimers before. That is seen here: it
+    /// was released by the exchange that took the entry, acquired with the empty list, released with E, and acquired with E
+    /// below. So if no reclaimer is counted now, then that one has dropped what it took, and uncounted itself.
+    ///
+    /// (A thread that is preempted in a drop keeps a token of several stamps from being over, whatever it is dropping; it tells of
+    /// its progress when it goes on.)
     pub(crate) fn is_over(&self, grace: GracePeriod) -> bool {
+        let limbo = &self.control().limbo.0;
         // See the end of `drive_with`.
         fence(Ordering::SeqCst);
-        self.epoch() >= grace.stamp + GRACE
-            && self.control().limbo.0.pending[residue(grace.stamp)].load(Ordering::SeqCst) == 0
+        self.epoch() >= grace.stamp() + GRACE
+            && limbo.pending[residue(grace.stamp())].load(Ordering::SeqCst) == 0
+            && (!grace.has_earlier() || limbo.reclaimers.load(Ordering::SeqCst) == 0)
     }
 
     pub(crate) fn sum(&self, counter: Counter) -> u64 {
@@ -258,6 +285,7 @@ impl<V> Core<V> {
             control.limbo.0.tops[list].store(u64::from(NONE), Ordering::Relaxed);
             control.limbo.0.pending[list].store(0, Ordering::Relaxed);
         }
+        control.limbo.0.reclaimers.store(0, Ordering::Relaxed);
         for line in self.storage.lines() {
             line.forget_pins();
         }

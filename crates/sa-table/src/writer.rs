@@ -222,7 +222,7 @@ impl<'t, V> Writer<'t, V> {
     }
 
     /// Unpublishes an entry at once: lookups that begin after this do not find it, and its key may be inserted again. It is
-    /// dropped when its grace period is over.
+    /// dropped when its grace period is over. The token covers all that this writer has retired.
     ///
     /// Unless [`SaTable::try_reclaim`](crate::SaTable::try_reclaim) is called afterwards, that may be when a later insertion
     /// or retirement needs it: whoever wants the value gone soon calls it, see the crate's documentation.
@@ -239,6 +239,7 @@ impl<'t, V> Writer<'t, V> {
             return Err(Stale);
         };
         self.retired += 1;
+        let grace = self.grace.map_or(grace, |earlier| earlier.max(grace));
         self.grace = Some(grace);
         if pending.is_multiple_of(LAZY) {
             self.progress |= self.core.drive_lazily();

@@ -621,3 +621,77 @@ fn two_deletions_are_told() {
         all_told(&table, &requests, 2);
     });
 }
+
+/// A value that leaves word of its drop outside; loom checks that who looks there looks after it.
+struct Traced(Arc<UnsafeCell<bool>>);
+
+// SAFETY: as for `Sa`.
+unsafe impl Send for Traced {}
+// SAFETY: as for `Sa`.
+unsafe impl Sync for Traced {}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // SAFETY: loom panics if there is a concurrent access.
+        self.0.with_mut(|dropped| unsafe { *dropped = true });
+    }
+}
+
+/// Where a [`Traced`] leaves word.
+struct Trace(Arc<UnsafeCell<bool>>);
+
+// SAFETY: as for `Sa`.
+unsafe impl Send for Trace {}
+
+impl Trace {
+    fn new() -> (Self, Traced) {
+        let cell = Arc::new(UnsafeCell::new(false));
+        (Self(cell.clone()), Traced(cell))
+    }
+
+    fn assert_dropped(&self) {
+        // SAFETY: loom panics if there is a concurrent write.
+        assert!(self.0.with(|dropped| unsafe { *dropped }), "over, and not dropped");
+    }
+}
+
+/// A writer retires two entries, between which E moves so far that another thread reclaims the first one. That the second one's
+/// grace period is over says that the first one has been dropped, too.
+#[test]
+fn the_last_token_covers_the_earlier_ones() {
+    for merged in [false, true] {
+        model(2, 3, move |first| {
+            let table = Arc::new(SaTable::try_new(Config::new(2, 1)).unwrap());
+            let (traces, values): (Vec<_>, Vec<_>) = [Trace::new(), Trace::new()].into_iter().unzip();
+            let mut writer = table.writer(0);
+            let handles: Vec<_> =
+                values.into_iter().map(|value| writer.insert(None, value).ok().unwrap()).collect();
+            let _ = writer.finish();
+            let (deleter, other) = (table.clone(), table.clone());
+            let over = race(
+                first,
+                [
+                    Box::new(move || {
+                        let mut writer = deleter.writer(0);
+                        let [one, last] =
+                            [handles[0], handles[1]].map(|handle| writer.retire(handle).unwrap());
+                        let last = if merged { one.max(last) } else { last };
+                        let _ = writer.finish();
+                        let _ = deleter.try_reclaim();
+                        let over = deleter.is_over(last);
+                        if over {
+                            traces.iter().for_each(Trace::assert_dropped);
+                        }
+                        (over, traces)
+                    }) as Part<_>,
+                    Box::new(move || {
+                        let _ = other.try_reclaim();
+                        (true, Vec::new())
+                    }),
+                ],
+            );
+            let _ = table.try_reclaim();
+            over[0].1.iter().for_each(Trace::assert_dropped);
+        });
+    }
+}
