@@ -11,7 +11,7 @@ use control::{
     stop, table, watch_freed_memory,
 };
 use ipsecnic::dump::{OID_IPSECNIC_WEDGE, wedge_order};
-use ndis_lab::ipsec_v2::{DeleteSaList, Operation, update_sa};
+use ndis_lab::ipsec_v2::{AddSaList, DeleteSaList, Operation, handle_of_add_sa_ex, update_sa};
 use ndis_lab::{Adapter, AdapterConfig, HaltAction, Lab, Oid, PnpEvent, SendNbl, SendOptions, Sent};
 use ndis_sys::{
     NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_DATA, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_LOW_POWER_STATE,
@@ -47,6 +47,28 @@ fn reset(adapter: &Adapter, irql: u8) {
     let outcome = adapter.reset(irql).unwrap();
     assert_eq!((status(outcome.status), outcome.addressing), (status(NDIS_STATUS_SUCCESS), false));
     assert!(!adapter.check_for_hang().unwrap());
+}
+
+/// Requests for SAs that are turned away unseen leave no handle that was there before: NOT_ACCEPTED has success severity, and
+/// who looks at that alone must not take one for an SA.
+fn no_handle_is_left(adapter: &Adapter) {
+    const AT: usize = std::mem::offset_of!(ndis_sys::IPSEC_OFFLOAD_V2_ADD_SA_EX, OffloadHandle);
+    let sas = [0x22, 0x23].map(|spi| Flow::new(1, 2, spi).parameters(false));
+    for direct in [true, false] {
+        let mut buffer = sas[0].add_sa_ex();
+        buffer[AT..AT + 8].fill(0xFF);
+        let request = Oid::set(ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, buffer);
+        let outcome = adapter.oid(if direct { request.direct() } else { request }).unwrap();
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_NOT_ACCEPTED));
+        assert_eq!(handle_of_add_sa_ex(&outcome.buffer), None);
+        let at = std::mem::offset_of!(ndis_sys::IPSEC_OFFLOAD_V2_ADD_SA, OffloadHandle);
+        let list = AddSaList::new(&sas).unwrap().with_bytes(0, at, &[0xFF; 8]).with_bytes(1, at, &[0xFF; 8]);
+        let mut request = list.request();
+        request.direct = direct;
+        let outcome = adapter.oid(request).unwrap();
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_NOT_ACCEPTED));
+        assert_eq!(list.handles(), [None, None]);
+    }
 }
 
 on_both! {
@@ -124,6 +146,7 @@ on_both! {
             assert_eq!(status(outcome.status), status(NDIS_STATUS_NOT_ACCEPTED), "{what}");
             assert_eq!((outcome.bytes_read, outcome.bytes_written), (0, 0), "{what}");
         }
+        no_handle_is_left(&a);
         let outcome = a.send(&[kept.next(b"refused")]).unwrap();
         assert_eq!(status(outcome[0].status), status(NDIS_STATUS_RESET_IN_PROGRESS));
         assert!(!resetting.is_finished());
@@ -191,6 +214,7 @@ on_both! {
         ] {
             assert_eq!(status(a.oid(request).unwrap().status), status(NDIS_STATUS_NOT_ACCEPTED));
         }
+        no_handle_is_left(&a);
         a.pause().unwrap();
         a.halt(HaltAction::DeviceSurpriseRemoved).unwrap();
         assert_eq!(found.load(Relaxed), 0);

@@ -28,11 +28,16 @@ pub(crate) fn is_ours(oid: u32) -> bool {
     )
 }
 
-/// Answers a request of either path. The device removed or being reset: `NOT_ACCEPTED`.
+/// Answers a request of either path. The device removed or being reset: `NOT_ACCEPTED`, and NULL for the handles of what was not
+/// added.
 pub(crate) fn handle<'r, K: Path>(adapter: &Adapter, request: OidRequest<'r, K>) -> OidCompletion<'r, K> {
     let pass = adapter.pass(Traffic::Request);
     if let Err(status) = pass.bars.requests() {
-        return request.fail(status);
+        return match request.oid() {
+            sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA => request.refuse_add_sa_list(status),
+            sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX => request.refuse_add_sa_ex(status),
+            _ => request.fail(status),
+        };
     }
     match request.oid() {
         sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA => add::list(adapter, request),

@@ -128,3 +128,21 @@ pub(super) unsafe fn check_list<N: Node>(
     }
     Ok(count)
 }
+
+/// Shows `visit` the elements of a list again, `count` of them at most. `visit` may change them.
+///
+/// # Safety
+///
+/// In this request [`check_list`] found `count` elements from `first` on, and whatever `visit` changes, each link that it leaves is
+/// null or still that to the next one.
+pub(super) unsafe fn walk<N: Node>(first: *mut N, count: usize, mut visit: impl FnMut(*mut N)) {
+    let mut node = first;
+    for _ in 0..count {
+        if node.is_null() {
+            return;
+        }
+        visit(node);
+        // SAFETY: one of the elements that were checked.
+        node = unsafe { next(node) };
+    }
+}

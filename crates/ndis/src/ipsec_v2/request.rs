@@ -7,7 +7,7 @@ use ndis_sys::{
     NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1,
 };
 
-use super::add::{ADD_SA_EX_SIZE, add_list, add_one};
+use super::add::{ADD_SA_EX_SIZE, add_list, add_one, clear_list, clear_one};
 use super::delete::DeleteSaList;
 use super::sa::SaRequest;
 use super::update::UpdateSa;
@@ -37,6 +37,28 @@ impl<'r, K: OidPath> OidRequest<'r, K> {
     pub fn add_sa_ex(self, add: impl FnOnce(&SaRequest<'_>) -> Result<NonZeroUsize>) -> OidCompletion<'r, K> {
         // SAFETY: the buffer is ours while the request is.
         self.in_place(ADD_SA_EX_SIZE, |start, length| unsafe { add_one(start, length, add) })
+    }
+
+    /// Fails OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA without a look at what it asks for: all handles become NULL. (Some statuses of a
+    /// refusal, NOT_ACCEPTED for one, count as success where only the severity is looked at.)
+    pub fn refuse_add_sa_list(self, status: Status) -> OidCompletion<'r, K> {
+        if self.is_in_place() {
+            let buffer = self.buffer();
+            // A malformed list needs no other status.
+            // SAFETY: as in `add_sa_list`.
+            let _ = unsafe { clear_list(buffer.start, buffer.input) };
+        }
+        self.fail(status)
+    }
+
+    /// Fails OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, as [`refuse_add_sa_list`](Self::refuse_add_sa_list) does a list.
+    pub fn refuse_add_sa_ex(self, status: Status) -> OidCompletion<'r, K> {
+        if self.is_in_place() {
+            let buffer = self.buffer();
+            // SAFETY: the buffer is ours while the request is.
+            unsafe { clear_one(buffer.start, buffer.input) };
+        }
+        self.fail(status)
     }
 
     /// Answers OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA.

@@ -185,7 +185,8 @@ fn add_sa_ex_is_read_and_answered() {
 fn add_sa_ex_of_every_length() {
     let whole = add_ex();
     for length in 0..=whole.len() {
-        let (result, _) = run_ex(&whole[..length], accept);
+        let (result, after) = run_ex(&whole[..length], accept);
+        assert!(length < EX_SIZE || handle(&after, &EX) == if result.is_ok() { 42 } else { 0 }, "{length}");
         let expected = match length {
             0..EX_SIZE => Err(Status::INVALID_LENGTH),
             _ if length < whole.len() => Err(Status::INVALID_PARAMETER), // the key is outside
@@ -237,9 +238,7 @@ fn add_sa_ex_headers_and_numbers() {
         bytes[at] = value;
         let (result, after) = run_ex(&bytes, |_| panic!("must not be offered"));
         assert_eq!(result, Err(expected), "{at} = {value}");
-        if at > 3 {
-            assert_eq!(handle(&after, &EX), 0);
-        }
+        assert_eq!(handle(&after, &EX), 0, "{at} = {value}");
     }
     let mut later = add_ex();
     later[1] = 2;
@@ -253,7 +252,7 @@ fn add_sa_ex_must_be_aligned() {
     let mut buffer = Buffer::new(&bytes);
     // SAFETY: one byte into the buffer, one byte less.
     let result = unsafe { add_one(buffer.start().add(1), buffer.length - 1, accept) };
-    assert_eq!(result, Err(Status::INVALID_PARAMETER));
+    assert_eq!((result, handle(&buffer.bytes()[1..], &EX)), (Err(Status::INVALID_PARAMETER), 0));
 }
 
 #[test]
@@ -402,6 +401,48 @@ fn elements_may_overlap() {
             })
         };
         assert!(offered <= 1 && result.is_ok() == (offered == 1), "{backwards}: {result:?}");
+    }
+}
+
+/// What is written as the handle of one element lies over the KeyLength of another, whose key ends where memory does: neither the
+/// handle nor what is kept there before makes the key longer.
+#[test]
+fn a_handle_makes_no_key_longer() {
+    for outer_first in [false, true] {
+        for upper in [20, 21, MAX_SA_KEY, MAX_SA_KEY + 1] {
+            let mut buffer = Buffer::new(&[add_element(7), std::vec![0; 1024]].concat());
+            let first = buffer.start();
+            // `outer`'s KeyLength is the upper half of `inner`'s handle.
+            let outer = first.wrapping_add(512);
+            let inner = outer.wrapping_add(ADD.key_length + 4 - (ADD.handle + 8));
+            let order = if outer_first { [first, outer, inner] } else { [first, inner, outer] };
+            // SAFETY: elements in memory of this test.
+            unsafe {
+                outer.copy_from_nonoverlapping(add_element(7).as_ptr(), ADD_KEY);
+                inner.copy_from_nonoverlapping(add_element(7).as_ptr(), ADD_NEXT);
+                inner.byte_add(ADD.headers).cast::<[u32; 2]>().write([1, IPSEC_OFFLOAD_V2_INBOUND]);
+                inner.byte_add(ADD.associations).cast::<[i32; 2]>().write([0, IPsecOffloadV2Esp]);
+                for (index, node) in order.iter().enumerate() {
+                    let next = order.get(index + 1).copied().unwrap_or(ptr::null_mut());
+                    node.byte_add(ADD_NEXT).cast::<*mut u8>().write(next);
+                }
+                assert_eq!(outer.byte_add(ADD.key_length).cast::<u32>().read(), 20);
+            }
+            let mut longest = Vec::new();
+            // SAFETY: links lead to elements of this test, which lie in its memory with their keys.
+            let result = unsafe {
+                add_list(first, ADD_KEY + KEY.len(), |request| {
+                    let fits = |key_length| {
+                        let algorithm = crate::SaAlgorithm { key_length, ..Default::default() };
+                        request.key(&algorithm).is_ok()
+                    };
+                    longest.push((0..2000).rev().find(|&length| fits(length)).unwrap());
+                    Ok(NonZeroUsize::new(upper << 32 | 8).unwrap())
+                })
+            };
+            assert!(result.is_ok());
+            assert_eq!(longest, [20, 0, 0], "{outer_first}, {upper}");
+        }
     }
 }
 
