@@ -90,6 +90,54 @@ on_both! {
         assert_eq!((summary.added, summary.deleted, entries.len()), (taken.len() as u64, taken.len() as u64, 0));
     }
 
+    /// Every encryption with every key length, ICV length and place in the blob, and every second header with it: what is taken
+    /// is what the capabilities say, each by itself.
+    fn the_whole_matrix(bench) {
+        let adapter = bench.adapter(AdapterConfig::new());
+        let advertised = adapter.attributes().offload.expect("offload attributes").default.IPsecV2.EncryptionAlgorithms;
+        let ids = (0..12).map(|bit| 1_u32 << bit).chain([0, GCM_128 | NONE, u32::MAX]);
+        let mut taken = 0;
+        for id in ids {
+            for key in (0..=40).step_by(2).chain([15, 17, 19, 21, 27, 29, 35, 37, 1000]) {
+                for additional_info in [0, 1, 8, 12, 15, 16, 17, 96, 128, 160, u32::MAX] {
+                    let encryption = Algorithm { additional_info, ..algorithm(id, key) };
+                    let sa = outbound(esp(1, encryption, None));
+                    let bytes = match id {
+                        GCM_128 => 20,
+                        GCM_192 => 28,
+                        GCM_256 => 36,
+                        _ => 0,
+                    };
+                    let expected = advertised & id == id && key == bytes && [0, 16, 128].contains(&additional_info) && id != 0;
+                    assert_eq!(accepted(&adapter, &sa), expected, "{id:#x}, {key} bytes, ICV {additional_info}");
+                    taken += u64::from(expected);
+                }
+            }
+        }
+        assert_eq!(taken, 9, "three keys, three ways to say 16 bytes");
+        // With a second header nothing is taken, whatever the two are.
+        let gcm = |spi| esp(spi, algorithm(GCM_256, 36), None);
+        for id in (0..6).map(|bit| 1 << bit) {
+            for key in [16, 20, 28, 32, 36] {
+                for (first, second) in [
+                    (gcm(1), ah(2, algorithm(id, key))),
+                    (ah(2, algorithm(id, key)), gcm(1)),
+                    (esp(1, algorithm(NONE, 0), Some(algorithm(id, key))), ah(2, algorithm(id, key))),
+                    (esp(1, algorithm(CBC_128, 16), Some(algorithm(id, key))), ah(2, algorithm(id, key))),
+                ] {
+                    let mut sa = outbound(first);
+                    sa.associations.push(second);
+                    for inbound in [false, true] {
+                        sa.inbound = inbound;
+                        assert!(!accepted(&adapter, &sa), "two headers, {id:#x}, {key}");
+                    }
+                }
+            }
+        }
+        let (summary, entries) = table(&adapter);
+        assert_eq!((summary.added, summary.deleted, entries.len()), (taken, taken, 0));
+    }
+
     fn only_the_whole_icv(bench) {
         let adapter = bench.adapter(AdapterConfig::new());
         for additional_info in (0..=256).chain([u32::MAX]) {

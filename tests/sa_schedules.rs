@@ -1,4 +1,4 @@
-//! DELETE_SA against packets, a cancellation and a reset, in every order: one does its part just before the first, second, …
+//! DELETE_SA against packets, a cancellation and a reset, and ADD_SA against a reset and IPsec off, in every order: one does its part just before the first, second, …
 //! call that the driver makes in the handler of the other. Whoever is last ends the request; a
 //! wake-up that is lost in between would leave it pending for ever, as nothing else happens here that could make up for it.
 #![allow(clippy::doc_markdown, reason = "ADD_SA, IPsec and the like are words of the field, not Rust items")]
@@ -11,14 +11,19 @@ use std::time::Duration;
 
 use control::interrupt::{Interrupt, as_far_as_it_can, elsewhere};
 use control::{Bench, Flow, Roadblock, delete, status};
-use ndis_lab::ipsec_v2::DeleteSaList;
+use ndis_lab::ipsec_v2::{DeleteSaList, handle_of_add_sa_ex};
 use ndis_lab::{Adapter, Oid, PendingOid};
-use ndis_sys::{NDIS_STATUS_FAILURE, NDIS_STATUS_REQUEST_ABORTED, NDIS_STATUS_SUCCESS};
+use ndis_sys::{
+    NDIS_STATUS_FAILURE, NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_REQUEST_ABORTED, NDIS_STATUS_SUCCESS,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
+};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More calls than the driver makes for one request.
 const MOST_CALLS: u32 = 40;
 const ID: usize = 0x77;
+/// Where an ADD_SA_EX has its handle.
+const HANDLE_AT: usize = std::mem::offset_of!(ndis_sys::IPSEC_OFFLOAD_V2_ADD_SA_EX, OffloadHandle);
 const REQUESTS: &[&str] = &["MiniportDirectOidRequest", "MiniportOidRequest"];
 
 /// A DELETE_SA of the flow: 0 on the direct path, 1 there at DISPATCH_LEVEL, 2 on the regular path.
@@ -183,6 +188,59 @@ on_both! {
             assert_eq!(control::table(&a).0.waiting, 0, "{what}");
             there
         });
+    }
+
+    /// An SA that is added while the adapter is reset, or IPsec is switched off, is there afterwards and works, or was never added.
+    fn an_addition_meets_a_change(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let interrupt = Interrupt::new(bench, REQUESTS);
+        let switch = |adapter: &Adapter, value| {
+            control::set(adapter, control::offload_parameters(&[(control::IPSEC_V2_IPV4, value)]));
+        };
+        for (change, refusal) in [("reset", NDIS_STATUS_NOT_ACCEPTED), ("IPsec off", NDIS_STATUS_FAILURE)] {
+            for path in 0..2 {
+                let mut orders = 0;
+                for nth in 1..=MOST_CALLS {
+                    let what = format!("{change}, path {path}, call {nth}");
+                    let mut flow = Flow::new(1, 2, 0x3000 + nth);
+                    flow.inbound = control::add(&b, &flow.parameters(true));
+                    let mut buffer = flow.parameters(false).add_sa_ex();
+                    buffer[HANDLE_AT..HANDLE_AT + 8].fill(0xEE);
+                    let request = Oid::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, buffer).direct();
+                    let request = if path == 1 { request.at_dispatch() } else { request };
+                    let other = a.clone();
+                    let (added, there, thread) = interrupt.at(nth, || a.oid(request).unwrap(), move || {
+                        elsewhere(move || match change {
+                            "reset" => assert_eq!(other.reset(0).unwrap().status, NDIS_STATUS_SUCCESS),
+                            _ => switch(&other, 1),
+                        })
+                    });
+                    thread.join().unwrap();
+                    let handle = handle_of_add_sa_ex(&added.buffer);
+                    let expected = if handle.is_some() { NDIS_STATUS_SUCCESS } else { refusal };
+                    assert_eq!(status(added.status), status(expected), "{what}");
+                    let (_, entries) = control::table(&a);
+                    assert_eq!(entries.len(), usize::from(handle.is_some()), "{what}");
+                    assert!(entries.iter().all(|entry| entry.loaded), "{what}: not in the device");
+                    if let Some(handle) = handle {
+                        flow.handle = handle;
+                        if change == "IPsec off" {
+                            flow.is_refused(&a, &b);
+                            switch(&a, 3);
+                        }
+                        flow.works(&a, &b);
+                        delete(&a, &[handle]);
+                    }
+                    switch(&a, 3);
+                    delete(&b, &[flow.inbound]);
+                    if !there {
+                        break;
+                    }
+                    orders += 1;
+                }
+                assert!((1..MOST_CALLS).contains(&orders), "{change}, path {path}: {orders} orders were tried");
+            }
+        }
     }
 
     /// Of a long list the first SAs are freed while the others are still being unpublished, and another request has a hand in
