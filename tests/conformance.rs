@@ -1,4 +1,6 @@
-//! The lab's conformance suite on our driver: linked natively, and the image if it has been built.
+//! The lab's conformance suite on our driver: linked natively, and the image.
+
+mod control;
 
 use ndis_lab::conformance::{Report, Subject, Suite, Verdict};
 
@@ -6,6 +8,8 @@ use ndis_lab::conformance::{Report, Subject, Suite, Verdict};
 const NOT_APPLICABLE: &[&str] = &[
     // It drops frames that it has no buffer for.
     "low-resources",
+    // It has no device of its own for programs.
+    "control-devices",
     // It has nothing to do when the machine crashes.
     "shutdown-bugcheck",
     // It can be without.
@@ -51,14 +55,8 @@ fn the_native_driver_conforms() {
     judge(&Suite::new(subject(native)).run(&mut |_| {}));
 }
 
-/// `cargo xtask image` builds it.
-const IMAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/out/x64/ipsecnic.sys");
-
 #[test]
 fn the_image_conforms() {
-    let Ok(bytes) = std::fs::read(IMAGE) else {
-        eprintln!("{IMAGE} has not been built: the native driver alone was tested");
-        return;
-    };
-    judge(&Suite::new(subject(Subject::image(bytes, "ipsecnic"))).run(&mut |_| {}));
+    let Some(bytes) = control::image() else { return };
+    judge(&Suite::new(subject(Subject::image(bytes.to_vec(), "ipsecnic"))).run(&mut |_| {}));
 }
