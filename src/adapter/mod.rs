@@ -67,6 +67,7 @@ impl Miniport for Adapter {
                 receive_buffers: RECEIVE_BUFFERS as usize,
                 processors: processor::count(),
                 life: driver.next_life(),
+                sa_slot_uses: settings.sa_slot_uses,
             },
             Line::new(handle.clone()),
             &driver.segments,

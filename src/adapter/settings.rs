@@ -2,6 +2,8 @@
 //! (`enumeration-keywords`, `keywords-that-can-be-edited`). Whatever is missing or out of range is its default; what NDIS had
 //! no memory to read is an error, for a default might switch on what was switched off.
 
+use core::num::NonZeroU32;
+
 use ndis::{Configuration, IpsecSetting, Result};
 
 use crate::nic::{filter::MacAddress, frame};
@@ -28,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) sa_capacity: u32,
     /// `FaultInjection`: whether a private OID may wedge the device.
     pub(crate) fault_injection: bool,
+    /// `SaSlotUses`, with fault injection: how often an SA slot is used before it is worn out; `None` for as often as can be.
+    pub(crate) sa_slot_uses: Option<NonZeroU32>,
 }
 
 /// Which of the two IPsec keywords an adapter is installed with.
@@ -50,6 +54,9 @@ impl Settings {
     pub(crate) fn read(configuration: &Configuration<'_>, if_index: u32) -> Result<Self> {
         let permanent_address = permanent_address(if_index);
         let (ipsec, ipsec_keyword) = ipsec(configuration)?;
+        let fault_injection = configuration.read_bool("FaultInjection", false)?;
+        let sa_slot_uses =
+            if fault_injection { configuration.read_u32("SaSlotUses", 0..=u32::MAX, 0)? } else { 0 };
         Ok(Self {
             max_frame: configuration.read_u32("*JumboPacket", MAX_FRAME, *MAX_FRAME.start())?,
             permanent_address,
@@ -58,7 +65,8 @@ impl Settings {
             ipsec_keyword,
             segment: configuration.read_u32("SegmentId", 0..=0xFFFF, 0)?,
             sa_capacity: configuration.read_u32("SaOffloadCapacity", 1..=65_536, 4096)?,
-            fault_injection: configuration.read_bool("FaultInjection", false)?,
+            fault_injection,
+            sa_slot_uses: NonZeroU32::new(sa_slot_uses),
         })
     }
 

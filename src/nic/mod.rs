@@ -17,7 +17,7 @@ pub mod segment;
 pub mod slots;
 
 use core::{
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     sync::atomic::{AtomicU8, Ordering::Relaxed},
 };
 
@@ -49,6 +49,8 @@ pub struct Config {
     pub processors: u32,
     /// Another one for every NIC there has been; see [`Slots::try_new`].
     pub life: Life,
+    /// How often a slot can be used, for tests; see [`Slots::try_new`].
+    pub sa_slot_uses: Option<NonZeroU32>,
 }
 
 /// One NIC. All methods may be called on all processors at once.
@@ -155,7 +157,7 @@ impl<B: FrameBuffer, I: Interrupt> Nic<B, I> {
         interrupt: I,
         segments: &PoolArc<Segments<B, I>>,
     ) -> Result<Self, OutOfMemory> {
-        let slots = Slots::try_new(config.sa_capacity, config.processors, config.life)?;
+        let slots = Slots::try_new(config.sa_capacity, config.processors, config.life, config.sa_slot_uses)?;
         let port = PoolArc::try_new(Port::try_new(config.station, config.receive_buffers, interrupt)?)?;
         Ok(Self {
             slots,

@@ -1,8 +1,11 @@
 //! The SA slots: [`sa_table::SaTable`] of [`Sa`]s, with the NIC's words for it.
 
-use core::{net::Ipv4Addr, num::NonZeroUsize};
+use core::{
+    net::Ipv4Addr,
+    num::{NonZeroU32, NonZeroUsize},
+};
 
-use sa_table::{Config, InboundKey, Protocol, Refusal, SaTable};
+use sa_table::{Config, InboundKey, MAX_GENERATION, Protocol, Refusal, SaTable};
 pub use sa_table::{GracePeriod, Handle, Progress, Stats};
 
 use super::{
@@ -39,7 +42,7 @@ impl Life {
     const GENERATIONS: u32 = 32;
     /// Lives of a load whose generations do not meet. The first generation of any is below half of what a slot can have, so
     /// that no slot wears out early.
-    const APART: usize = sa_table::MAX_GENERATION.div_ceil(2) >> Self::GENERATIONS;
+    const APART: usize = MAX_GENERATION.div_ceil(2) >> Self::GENERATIONS;
 
     /// The generation that all slots of this life begin with.
     ///
@@ -70,12 +73,19 @@ impl Slots {
     /// Takes the memory for `capacity` SAs.
     ///
     /// `life` is another one for each NIC there has been, so that a handle of one means nothing in another. `processors` may look SAs up at once without slowing each other down.
+    /// With `uses`, for tests, each slot is worn out after so many SAs, and the handles of two NICs may be alike.
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn try_new(capacity: u32, processors: u32, life: Life) -> Result<Self, OutOfMemory> {
+    pub fn try_new(
+        capacity: u32,
+        processors: u32,
+        life: Life,
+        uses: Option<NonZeroU32>,
+    ) -> Result<Self, OutOfMemory> {
+        let last = |uses: NonZeroU32| (MAX_GENERATION + 1).saturating_sub(uses.get() as usize).max(1);
         let config = Config {
-            first_generation: life.first_generation(),
+            first_generation: uses.map_or_else(|| life.first_generation(), last),
             ..Config::new(capacity, processors.clamp(1, sa_table::MAX_READERS))
         };
         SaTable::try_new_in(config, Pool::default()).map(|table| Self { table }).map_err(|_| OutOfMemory)
@@ -196,7 +206,7 @@ mod tests {
         for load in [0, 1, 2, 1000, u64::MAX] {
             let first = |number| Life { load, number }.first_generation();
             let mut firsts: Vec<_> = (0..Life::APART).map(first).collect();
-            assert!(firsts.iter().all(|first| (1..=sa_table::MAX_GENERATION / 2 + 1).contains(first)));
+            assert!(firsts.iter().all(|first| (1..=MAX_GENERATION / 2 + 1).contains(first)));
             firsts.sort_unstable();
             assert!(firsts.windows(2).all(|pair| pair[1] - pair[0] == 1 << 32), "load {load}");
             assert_ne!(first(Life::APART), first(0), "the next round begins elsewhere");

@@ -319,6 +319,12 @@ impl<'t> Index<'t> {
         Home { lanes, bucket, tag: hash >> 56 }
     }
 
+    /// The number of the bucket that [`home`](Self::home) gives.
+    #[expect(clippy::cast_possible_truncation, reason = "fewer buckets than slots")]
+    pub(crate) const fn number(self, hash: u64) -> u32 {
+        ((hash as usize & self.mask) / UNIT) as u32
+    }
+
     /// Empties all; the caller has the table for itself.
     pub(crate) fn reset(self) {
         self.lanes.iter().for_each(Lanes::reset);

@@ -7,7 +7,7 @@ use allocator_api2::alloc::{AllocError, Allocator, Global};
 use crate::epoch::Counter;
 use crate::handle::{MAX_CAPACITY, MAX_GENERATION, MIN_GENERATION};
 use crate::index::buckets_for;
-use crate::key::Hasher;
+use crate::key::{Hasher, InboundKey};
 use crate::progress::{GracePeriod, Progress};
 use crate::reader::Reader;
 use crate::shared::Core;
@@ -130,6 +130,12 @@ impl<V, A: Allocator> SaTable<V, A> {
     /// Slots, free or not.
     pub fn capacity(&self) -> u32 {
         self.core.storage.slot_count()
+    }
+
+    /// The number of the bucket in which an entry with this key is looked for: keys that share it share its lanes and its chain. For
+    /// those who want to see how the keys they use spread, or a full neighbourhood. Tables of one size and seed agree on it.
+    pub fn neighbourhood(&self, key: &InboundKey) -> u32 {
+        self.core.storage.index().number(self.core.hasher.hash(key.words()))
     }
 
     /// Counters. Those of writers are exact once the writers have finished. `probes` and `stale` may be a little low if more

@@ -404,7 +404,6 @@ impl core::error::Error for Stale {}
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use crate::key::Hasher;
     use crate::{Config, Protocol, SaTable};
 
     /// One lane (in unit tests) and `MAX_CHAIN` nodes, then no more, until one of them is reclaimed.
@@ -412,11 +411,9 @@ mod tests {
     fn a_full_neighbourhood_refuses_and_recovers() {
         let capacity = 200;
         let table = SaTable::try_new(Config::new(capacity, 1)).unwrap();
-        let hasher = Hasher::new(0);
-        let buckets = crate::index::buckets_for(capacity);
         let neighbours: Vec<_> = (0..)
             .map(|spi| InboundKey::v4(spi, [192, 0, 2, 1], Protocol::Esp))
-            .filter(|key| (hasher.hash(key.words()) >> 4) % u64::from(buckets) == 3)
+            .filter(|key| table.neighbourhood(key) == 3)
             .take(MAX_CHAIN as usize + 2)
             .collect();
         let (last, keys) = neighbours.split_last().unwrap();
