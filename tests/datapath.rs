@@ -3,6 +3,9 @@
 
 mod control;
 
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+
 use control::{Bench, mac, status};
 use ndis_lab::{Adapter, AdapterConfig, Oid, SendFrame, SendNbl};
 use ndis_sys::{
@@ -47,6 +50,59 @@ fn counters(adapter: &Adapter) -> [u64; 5] {
 }
 
 on_both! {
+    /// Whoever sends while the DPC indicates keeps it going, but not for ever: it leaves the rest to another DPC.
+    fn a_flood_from_another_processor_does_not_keep_a_dpc(bench) {
+        /// Frames that arrive during each indication.
+        const MEANWHILE: usize = 100;
+        /// How many times.
+        const TIMES: usize = 12;
+        /// The NIC's buffers: no more are taken in one go.
+        const BUFFERS: usize = 256;
+        let (a, b) = pair(bench, "1514");
+        let (ask, asked) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel::<()>();
+        let flooding = a.clone();
+        let flood = thread::spawn(move || {
+            for () in asked {
+                let lists: Vec<_> = (0..MEANWHILE).map(|_| SendNbl::frame(frame(60, false))).collect();
+                flooding.send(&lists).expect("a send");
+                tell.send(()).expect("the DPC waits");
+            }
+        });
+        let link = Mutex::new((Some(ask), told, 0));
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let log = calls.clone();
+        bench.lab.on_call(move |call| {
+            if call.handler != Some("KDEFERRED_ROUTINE") {
+                return;
+            }
+            log.lock().unwrap().push(call.function);
+            if call.function == "NdisMIndicateReceiveNetBufferLists" {
+                let mut link = link.lock().unwrap();
+                link.2 += 1;
+                if link.2 > TIMES {
+                    link.0 = None;
+                }
+                if let Some(ask) = &link.0 {
+                    ask.send(()).expect("the other sends");
+                    link.1.recv().expect("it has sent");
+                }
+            }
+        });
+        assert_eq!(send(&a, SendNbl::frame(frame(60, false))), status(NDIS_STATUS_SUCCESS));
+        flood.join().expect("the flood ends");
+        assert_eq!(b.take_received().len(), 1 + TIMES * MEANWHILE);
+        let indications = |calls: &[&str]| {
+            calls.iter().filter(|&&call| call == "NdisMIndicateReceiveNetBufferLists").count()
+        };
+        let calls = calls.lock().unwrap();
+        assert_eq!(indications(&calls), 1 + TIMES);
+        for one in calls.split(|&call| call == "KeInsertQueueDpc") {
+            // The first had one frame.
+            assert!(indications(one) <= 1 + BUFFERS.div_ceil(MEANWHILE), "{one:?}");
+        }
+    }
+
     /// 1514 bytes, and four more only for a tag that the frame brings; the tag is out-of-band at the other end.
     fn the_longest_frames_pass(bench) {
         let (a, b) = pair(bench, "1514");

@@ -123,11 +123,11 @@ impl Miniport for Adapter {
     }
 
     fn cancel_oid_request(&self, id: ndis::RequestId) {
-        self.pending_deletes.cancel::<Regular>(id);
+        self.pending_deletes.cancel::<Regular>(&self.nic.slots, id);
     }
 
     fn cancel_direct_oid_request(&self, id: ndis::RequestId) {
-        self.pending_deletes.cancel::<Direct>(id);
+        self.pending_deletes.cancel::<Direct>(&self.nic.slots, id);
     }
 
     fn send(&self, chain: SendChain, context: SendContext<'_>) {

@@ -1,11 +1,14 @@
 //! Frame memory, and the NIC's view of NDIS's things: its receive buffers and its interrupt.
 
+use core::ops::{Deref, DerefMut};
+
 use ndis::{Handle, ReceiveBuffer};
+use try_lock::{Locked, TryLock};
 
 use super::vlan;
 use crate::{
     adapter::settings::Settings,
-    kernel::{OutOfMemory, PoolVec, SpinLock, empty_vec},
+    kernel::{OutOfMemory, PoolVec, empty_vec},
     nic::port::{FrameBuffer, Interrupt},
 };
 
@@ -47,11 +50,18 @@ pub(crate) fn buffer_len(settings: &Settings) -> usize {
     settings.max_frame as usize + vlan::TAG_LEN
 }
 
-/// Memory in which frames are put together before they go on the wire, one buffer for each send call in progress.
+/// Memory in which frames are put together before they go on the wire, one buffer for each send call in progress. Nobody waits
+/// for one: who finds all in use allocates.
 pub(crate) struct TransmitBuffers {
-    spare: SpinLock<PoolVec<PoolVec<u8>>>,
+    spare: PoolVec<TryLock<PoolVec<u8>>>,
     count: u32,
     len: usize,
+}
+
+/// A buffer while a send call has it.
+pub(super) enum TransmitBuffer<'a> {
+    Spare(Locked<'a, PoolVec<u8>>),
+    Allocated(PoolVec<u8>),
 }
 
 impl TransmitBuffers {
@@ -63,9 +73,9 @@ impl TransmitBuffers {
         let mut spare = empty_vec();
         spare.try_reserve_exact(count as usize).map_err(|_| OutOfMemory)?;
         for _ in 0..count {
-            spare.push(allocate(len)?);
+            spare.push(TryLock::new(allocate(len)?));
         }
-        Ok(Self { spare: SpinLock::new(spare), count, len })
+        Ok(Self { spare, count, len })
     }
 
     /// How many there are.
@@ -73,17 +83,30 @@ impl TransmitBuffers {
         self.count
     }
 
-    /// A buffer, with whatever a former frame left in it.
-    pub(super) fn take(&self) -> Option<PoolVec<u8>> {
-        let spare = self.spare.lock().pop();
-        spare.or_else(|| allocate(self.len).ok())
+    /// A buffer, with whatever a former frame left in it: this processor's, if no other send call that began on it has it.
+    pub(super) fn take(&self, processor: u32) -> Option<TransmitBuffer<'_>> {
+        let (others, first) = self.spare.split_at_checked(processor as usize)?;
+        let spare = first.iter().chain(others).find_map(TryLock::try_lock);
+        spare.map(TransmitBuffer::Spare).or_else(|| allocate(self.len).ok().map(TransmitBuffer::Allocated))
     }
+}
 
-    /// Gives a buffer back.
-    pub(super) fn give(&self, buffer: PoolVec<u8>) {
-        let mut spare = self.spare.lock();
-        if spare.len() < spare.capacity() {
-            spare.push(buffer);
+impl Deref for TransmitBuffer<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Spare(buffer) => buffer,
+            Self::Allocated(buffer) => buffer,
+        }
+    }
+}
+
+impl DerefMut for TransmitBuffer<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Spare(buffer) => buffer,
+            Self::Allocated(buffer) => buffer,
         }
     }
 }

@@ -8,21 +8,26 @@ use ndis::{
 
 use super::{buffers::Buffer, vlan};
 use crate::{
-    adapter::{Adapter, gate::Traffic},
+    adapter::{Adapter, gate::Traffic, settings::RECEIVE_BUFFERS},
     nic::{Crypto, port::FrameBuffer},
 };
 
 /// The adapter's DPC: takes what has arrived, in order, and indicates it.
 ///
 /// A frame that cannot be indicated now (paused, asleep) is a discard, and its buffer goes back to the NIC.
+///
+/// Once it has done as many frames as the NIC has buffers, it leaves the rest to another DPC: as long as others send, frames may
+/// go on arriving, and a DPC must not keep its processor (`guidelines-for-writing-dpc-routines`).
 pub(crate) fn poll(adapter: &Adapter, irql: Irql<'_>) {
     let port = adapter.nic.port();
     // A reset waits for the frames in hand.
     let _pass = adapter.pass(Traffic::Packets);
+    let mut done = 0;
     while let Some(mut arrived) = port.poll() {
         let mut receiver = adapter.nic.receiver(processor::current());
         let mut batch = ReceiveBatch::new();
         let open = adapter.packets().is_ok();
+        done += arrived.len();
         for frame in arrived.drain(..) {
             let (mut buffer, len) = (frame.buffer, frame.len);
             let bytes = buffer.bytes_mut().get_mut(..len).unwrap_or_default();
@@ -52,6 +57,9 @@ pub(crate) fn poll(adapter: &Adapter, irql: Irql<'_>) {
             while let Some(buffer) = refused.pop_front() {
                 repost(adapter, buffer);
             }
+        }
+        if done >= RECEIVE_BUFFERS as usize {
+            return port.poll_later();
         }
     }
 }

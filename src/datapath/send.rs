@@ -21,10 +21,11 @@ pub(crate) fn send(adapter: &Adapter, mut chain: SendChain, context: SendContext
     if let Err(status) = pass.bars.packets() {
         return chain.complete(status, context.irql);
     }
-    let Some(mut memory) = adapter.transmit_buffers.take() else {
+    let processor = processor::current();
+    let Some(mut memory) = adapter.transmit_buffers.take(processor) else {
         return chain.complete(Status::RESOURCES, context.irql);
     };
-    let mut transmitter = adapter.nic.transmitter(processor::current());
+    let mut transmitter = adapter.nic.transmitter(processor);
     let mut completed = CompletedChain::new();
     let mut stuck = SendChain::new();
     while let Some(nbl) = chain.pop_front() {
@@ -43,7 +44,7 @@ pub(crate) fn send(adapter: &Adapter, mut chain: SendChain, context: SendContext
         }
     }
     let progress = transmitter.finish();
-    adapter.transmit_buffers.give(memory);
+    drop(memory);
     adapter.pending_deletes.complete(&adapter.nic.slots, progress);
     completed.complete(context.irql);
     if !stuck.is_empty() {

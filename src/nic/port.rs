@@ -135,7 +135,8 @@ impl<B: FrameBuffer, I: Interrupt> Port<B, I> {
         }
     }
 
-    /// Takes what has arrived. `None` ends the poll: the next frame raises the interrupt again.
+    /// Takes what has arrived. `None` ends the poll: the next frame raises the interrupt again. To end it before that, there is
+    /// [`poll_later`](Self::poll_later).
     pub fn poll(&self) -> Option<Batch<B>> {
         let mut state = self.state.lock();
         if state.arrived.is_empty() {
@@ -147,6 +148,11 @@ impl<B: FrameBuffer, I: Interrupt> Port<B, I> {
             return None;
         };
         Some(core::mem::replace(&mut state.arrived, spare))
+    }
+
+    /// Ends a poll that has not found the end: the interrupt is raised again at once.
+    pub fn poll_later(&self) {
+        self.interrupt.raise();
     }
 
     /// Gives back a batch of [`Port::poll`]; buffers still in it are posted again.

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use ndis::{Direct, OidCompletion, OidPath, OidRequest, PendedQueue, Regular, RequestId, Status, processor};
+use ndis::{Direct, OidCompletion, OidPath, OidRequest, PendedQueue, Regular, RequestId, processor};
 
 use crate::{
     adapter::Adapter,
@@ -41,26 +41,20 @@ impl Path for Regular {
 
 impl PendingDeletes {
     /// None waits.
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { direct: PendedQueue::new(), regular: PendedQueue::new(), skipped: AtomicU64::new(0) }
     }
 
     /// Ends a cancelled request: `REQUEST_ABORTED`. Its SAs are deleted all the same: they were unpublished before it was
     /// pended.
-    pub(crate) fn cancel<K: Path>(&self, id: RequestId) {
-        if let Some(request) = K::queue(self).take(id) {
-            request.cancel();
-        }
+    pub(crate) fn cancel<K: Path>(&self, slots: &Slots, id: RequestId) {
+        K::queue(self).cancel(id, |grace| slots.is_over(*grace));
     }
 
     /// Ends all of them because of a reset: `REQUEST_ABORTED`, as for a cancelled one.
     pub(crate) fn abort(&self) {
-        while let Some(request) = self.direct.take_if(|_| true) {
-            request.cancel();
-        }
-        while let Some(request) = self.regular.take_if(|_| true) {
-            request.cancel();
-        }
+        self.direct.abort();
+        self.regular.abort();
     }
 
     /// Completes the requests whose SAs have been freed, if there was progress. `IRQL <= DISPATCH_LEVEL`, no lock held.
@@ -74,12 +68,8 @@ impl PendingDeletes {
 
     /// As [`complete`](Self::complete), whether or not there was progress.
     fn complete_freed(&self, slots: &Slots) {
-        while let Some(request) = self.direct.take_if(|grace| slots.is_over(*grace)) {
-            request.complete(Status::SUCCESS);
-        }
-        while let Some(request) = self.regular.take_if(|grace| slots.is_over(*grace)) {
-            request.complete(Status::SUCCESS);
-        }
+        self.direct.complete_if(|grace| slots.is_over(*grace));
+        self.regular.complete_if(|grace| slots.is_over(*grace));
     }
 
     /// Handles in DELETE_SA lists that named no SA.

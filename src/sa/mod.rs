@@ -1,7 +1,7 @@
 //! The OIDs of IPsec task offload version 2: ADD_SA, ADD_SA_EX, UPDATE_SA, DELETE_SA.
 //!
 //! They come on the direct path: `IRQL <= DISPATCH_LEVEL`, on all processors at once, concurrently with everything. Nothing
-//! here blocks or takes a lock that a packet needs; `ndis::ipsec_v2` has checked the structures, `parameters` turns
+//! here waits or takes a lock; `ndis::ipsec_v2` has checked the structures, `parameters` turns
 //! their contents into SAs. On the regular path, where a protocol may try them too, the same code answers.
 
 mod add;

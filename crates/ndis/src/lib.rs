@@ -110,6 +110,7 @@ pub mod processor;
 mod reset;
 mod rundown;
 mod status;
+mod sync;
 pub mod time;
 
 pub use adapter::Handle;

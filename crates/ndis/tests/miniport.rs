@@ -3,8 +3,8 @@
 
 mod echo;
 
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Barrier, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -229,6 +229,62 @@ fn direct_requests_wait_complete_cancel_and_abort() {
     assert_eq!(statuses, [0, aborted, aborted, aborted, 0]);
     let unknown = adapter.oid(Oid::query(1, 4).direct()).unwrap();
     assert_eq!(unknown.status, sys::NDIS_STATUS_NOT_SUPPORTED);
+    end(&lab, driver, &adapter);
+}
+
+/// Many add requests, make them ready and cancel them at once; each ends, once, whoever had a look at the time.
+#[test]
+fn waiting_requests_end_once_whoever_looks() {
+    const THREADS: u8 = 4;
+    const ROUNDS: usize = 500;
+    let lab = Lab::new();
+    let (driver, adapter) = start(&lab);
+    // Some that are never ready make every look take its time.
+    let others: Vec<_> =
+        (0..100).map(|id| adapter.oid_begin(wait_request(200, 100_000 + id)).unwrap()).collect();
+    // Nobody looks again before all requests of the round have ended.
+    let (together, overlooked) = (Barrier::new(THREADS.into()), AtomicU32::new(0));
+    let run = |number: u8| {
+        let (mut completed, mut aborted) = (0, 0);
+        for round in 0..ROUNDS {
+            let value = number * 16 + u8::try_from(round % 16).unwrap();
+            let id = usize::from(number) * ROUNDS + round + 1;
+            let request = adapter.oid_begin(wait_request(value, id)).unwrap();
+            together.wait();
+            if round % 3 == 0 {
+                request.cancel().unwrap();
+            }
+            let ready = adapter.oid(Oid::set(OID_READY, [value]).direct()).unwrap();
+            assert_eq!(ready.status, 0);
+            if !request.wait(WAIT).unwrap() {
+                // Helped on, so that the threads do not wait for each other for ever; and remembered.
+                overlooked.fetch_add(1, Ordering::Relaxed);
+                adapter.oid(Oid::set(OID_READY, [value]).direct()).unwrap();
+                assert!(request.wait(WAIT).unwrap());
+            }
+            match request.finish().unwrap().status {
+                0 => completed += 1,
+                sys::NDIS_STATUS_REQUEST_ABORTED => aborted += 1,
+                other => panic!("{other:#x}"),
+            }
+            together.wait();
+        }
+        (completed, aborted)
+    };
+    let counts: Vec<(usize, usize)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|number| scope.spawn(move || run(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(overlooked.into_inner(), 0, "requests that were ready, and nobody ended");
+    for (completed, aborted) in counts {
+        assert_eq!(completed + aborted, ROUNDS);
+        assert!(aborted <= ROUNDS.div_ceil(3), "only those that were cancelled");
+    }
+    assert!(others.iter().all(|request| !request.is_done()));
+    set(&adapter, OID_COMMAND, COMPLETE_DIRECT);
+    for request in others {
+        assert_eq!(request.finish().unwrap().status, sys::NDIS_STATUS_REQUEST_ABORTED);
+    }
     end(&lab, driver, &adapter);
 }
 

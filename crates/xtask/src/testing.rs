@@ -69,6 +69,21 @@ const LONG: &[CargoStep] = &[
         variables: &[("RUSTFLAGS", "--cfg loom")],
     },
     CargoStep {
+        name: "loom models of the waiting requests",
+        arguments: &[
+            "test",
+            "--package",
+            "ndis",
+            "--release",
+            "--lib",
+            "--target-dir",
+            "target/loom",
+            "--",
+            "oid::waiting",
+        ],
+        variables: &[("RUSTFLAGS", "--cfg loom")],
+    },
+    CargoStep {
         name: "shuttle models of the SA table",
         arguments: &[
             "test",

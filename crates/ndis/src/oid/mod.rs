@@ -8,6 +8,7 @@ mod request;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use answer::{Applied, SetError};
 

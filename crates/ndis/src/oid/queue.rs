@@ -1,134 +1,193 @@
-//! [`PendedQueue`]: pended requests that wait for something, kept without memory of their own.
+//! [`PendedQueue`]: pended requests that wait for something, kept without memory of their own and without a lock.
 
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
-use ndis_sys::NDIS_OID_REQUEST;
+use ndis_sys::{KIRQL, KeLowerIrql, KeRaiseIrqlToDpcLevel, NDIS_OID_REQUEST};
 
+use super::waiting::{Node, Waiting};
 use super::{OidPath, PendedOid, RequestId};
 use crate::adapter::Header;
-use crate::lock::SpinLock;
+use crate::status::Status;
+use crate::sync::{AtomicPtr, Ordering};
 
 /// What a waiting request keeps in its MiniportReserved, 16 bytes that are the miniport's while it has the request.
 #[repr(C)]
 struct Link<T> {
-    next: *mut NDIS_OID_REQUEST,
+    next: *mut Waiter<T>,
     value: T,
 }
 
-/// A first-in, first-out queue of pended requests of one adapter, each with a small value that says what it waits for. Pushing
-/// cannot fail: the links are in the requests. IRQL <= DISPATCH_LEVEL; concurrent.
+/// A request in the queue.
+#[repr(transparent)]
+struct Waiter<T> {
+    request: NDIS_OID_REQUEST,
+    value: PhantomData<T>,
+}
+
+impl<T> Waiter<T> {
+    /// The request's MiniportReserved.
+    ///
+    /// # Safety
+    ///
+    /// The request is valid.
+    unsafe fn link(waiter: NonNull<Self>) -> NonNull<Link<T>> {
+        const {
+            assert!(size_of::<Link<T>>() <= 16, "MiniportReserved has 16 bytes");
+            assert!(align_of::<Link<T>>() <= 8, "MiniportReserved is aligned to 8 bytes");
+            assert!(offset_of!(NDIS_OID_REQUEST, MiniportReserved).is_multiple_of(8));
+        }
+        // SAFETY: the caller's contract; the field has room for the link and its alignment, as just asserted.
+        unsafe { waiter.byte_add(offset_of!(NDIS_OID_REQUEST, MiniportReserved)).cast() }
+    }
+
+    /// # Safety
+    ///
+    /// The request is valid and has a link.
+    unsafe fn value<'a>(waiter: NonNull<Self>) -> &'a T {
+        // SAFETY: the caller's contract; nobody writes the value again before the request leaves the queue.
+        unsafe { &(*Self::link(waiter).as_ptr()).value }
+    }
+}
+
+// SAFETY: the link is a field of the request's MiniportReserved, which nobody else touches.
+unsafe impl<T> Node for Waiter<T> {
+    unsafe fn next(node: NonNull<Self>) -> *mut Self {
+        // SAFETY: the caller's contract.
+        unsafe { (*Self::link(node).as_ptr()).next }
+    }
+
+    unsafe fn set_next(node: NonNull<Self>, next: *mut Self) {
+        // SAFETY: the caller's contract.
+        unsafe { (*Self::link(node).as_ptr()).next = next }
+    }
+}
+
+// SAFETY: a waiting request may be completed on any thread; its value goes with it.
+unsafe impl<T: Send> Send for Waiter<T> {}
+
+/// Pended requests of one adapter, each with a small value that says what it waits for, the oldest first. Adding cannot fail: the
+/// links are in the requests. IRQL <= DISPATCH_LEVEL; concurrent.
+///
+/// Nobody waits to add a request or to complete those that are ready; only [`cancel`](Self::cancel) and [`abort`](Self::abort)
+/// may wait for the look of another processor. How, and why nothing is overlooked, is in `oid/waiting.rs`.
 ///
 /// Dropped, it aborts what is in it.
 ///
 /// # Invariants
 ///
-/// From `head` on, requests are linked by the `Link`s in their MiniportReserved, `tail` being the last; each was taken out of a
-/// [`PendedOid`] of the adapter of `header`, which is set unless the queue is empty.
+/// Each waiter was taken out of a [`PendedOid`] of this path and of the adapter of `header`, which was set before.
 pub struct PendedQueue<K: OidPath, T: Copy> {
-    list: SpinLock<List>,
-    path: PhantomData<(K, T)>,
+    waiting: Waiting<Waiter<T>>,
+    header: AtomicPtr<Header>,
+    path: PhantomData<K>,
 }
 
-struct List {
-    head: *mut NDIS_OID_REQUEST,
-    tail: *mut NDIS_OID_REQUEST,
-    header: Option<NonNull<Header>>,
+/// DISPATCH_LEVEL, until it is dropped.
+struct AtDispatch {
+    before: KIRQL,
+    /// Not `Send`: the IRQL is a processor's.
+    stay: PhantomData<*const ()>,
 }
 
-// SAFETY: the list owns its requests, which may be completed on any thread.
-unsafe impl Send for List {}
-
-/// # Safety
-///
-/// `request` is valid and its MiniportReserved ours.
-unsafe fn link<T>(request: *mut NDIS_OID_REQUEST) -> *mut Link<T> {
-    const {
-        assert!(size_of::<Link<T>>() <= 16, "MiniportReserved has 16 bytes");
-        assert!(align_of::<Link<T>>() <= 8, "MiniportReserved is aligned to 8 bytes");
-        assert!(offset_of!(NDIS_OID_REQUEST, MiniportReserved).is_multiple_of(8));
+impl AtDispatch {
+    fn raise() -> Self {
+        // SAFETY: the queue's functions are called at DISPATCH_LEVEL at most; the drop restores what was before.
+        Self { before: unsafe { KeRaiseIrqlToDpcLevel() }, stay: PhantomData }
     }
-    // SAFETY: the caller's contract; the field has room for the link and its alignment, as just asserted.
-    unsafe { request.byte_add(offset_of!(NDIS_OID_REQUEST, MiniportReserved)).cast() }
+}
+
+impl Drop for AtDispatch {
+    fn drop(&mut self) {
+        // SAFETY: what `raise` raised from, on this thread.
+        unsafe { KeLowerIrql(self.before) }
+    }
 }
 
 impl<K: OidPath, T: Copy> PendedQueue<K, T> {
     /// An empty queue.
     #[must_use]
-    pub const fn new() -> Self {
-        let list = List { head: ptr::null_mut(), tail: ptr::null_mut(), header: None };
-        Self { list: SpinLock::new(list), path: PhantomData }
+    pub fn new() -> Self {
+        Self { waiting: Waiting::new(), header: AtomicPtr::new(ptr::null_mut()), path: PhantomData }
     }
 
-    /// Adds a request at the end; from now on any processor may take and complete it.
+    /// Adds a request at the end; from now on any processor may complete it. Call [`complete_if`](Self::complete_if) afterwards: what
+    /// it waits for may have happened before it could be found.
     ///
     /// # Errors
     ///
-    /// The request itself, if it is another adapter's than those in the queue.
+    /// The request itself, if it is another adapter's than those before.
     pub fn push(&self, request: PendedOid<K>, value: T) -> Result<(), PendedOid<K>> {
-        let mut list = self.list.lock();
-        if list.header.is_some_and(|header| header != request.header()) {
+        let header = request.header().as_ptr();
+        // Relaxed: pointers are compared and handed on. What this one leads to was complete before there were requests, and who
+        // takes a request out has acquired what was done before it was added.
+        let known =
+            self.header.compare_exchange(ptr::null_mut(), header, Ordering::Relaxed, Ordering::Relaxed);
+        if known.is_err_and(|known| known != header) {
             return Err(request);
         }
-        let (raw, header) = request.into_parts();
-        let raw = raw.as_ptr();
-        list.header = Some(header);
-        // SAFETY: the request is ours and valid; so is the tail.
+        let (raw, _) = request.into_parts();
+        let waiter: NonNull<Waiter<T>> = raw.cast();
+        // SAFETY: the request is ours and valid until it is completed, which only who takes it out does.
         unsafe {
-            link::<T>(raw).write(Link { next: ptr::null_mut(), value });
-            if list.tail.is_null() {
-                list.head = raw;
-            } else {
-                (*link::<T>(list.tail)).next = raw;
-            }
+            Waiter::link(waiter).write(Link { next: ptr::null_mut(), value });
+            self.waiting.push(waiter);
         }
-        list.tail = raw;
         Ok(())
     }
 
-    /// Takes the first request out whose value `ready` accepts. `ready` runs at DISPATCH_LEVEL with the queue locked.
-    pub fn take_if(&self, mut ready: impl FnMut(&T) -> bool) -> Option<PendedOid<K>> {
-        // SAFETY: the requests in the queue are valid and ours, with a link written by `push`.
-        self.take_first(|request| ready(unsafe { &(*link::<T>(request)).value }))
+    /// Completes with SUCCESS the requests whose values `ready` accepts. No lock held. `ready` runs at DISPATCH_LEVEL and calls
+    /// nothing that waits.
+    ///
+    /// A request that was ready before the call is completed by this thread, or by another one that is looking at this moment.
+    pub fn complete_if(&self, mut ready: impl FnMut(&T) -> bool) {
+        loop {
+            let dispatch = AtDispatch::raise();
+            // SAFETY: the waiters in the queue are valid and have links.
+            let found = self.waiting.look(|waiter| ready(unsafe { Waiter::value(waiter) }));
+            drop(dispatch);
+            let Some(found) = found else { return };
+            self.taken(found).complete(Status::SUCCESS);
+        }
     }
 
-    /// Takes out the request of this id, for MiniportCancel(Direct)OidRequest to [`cancel`](PendedOid::cancel).
-    pub fn take(&self, id: RequestId) -> Option<PendedOid<K>> {
-        self.take_first(|request| {
-            // SAFETY: the requests in the queue are valid and ours.
-            NonNull::new(request).and_then(|raw| unsafe { super::request::raw_id(raw) }) == Some(id)
-        })
+    /// Ends the request of this id, if it is here, with REQUEST_ABORTED, for MiniportCancel(Direct)OidRequest. No lock held.
+    ///
+    /// Others that looked meanwhile have left it to this thread; so it completes what is ready, too.
+    pub fn cancel(&self, id: RequestId, ready: impl FnMut(&T) -> bool) {
+        let dispatch = AtDispatch::raise();
+        let found = self.waiting.take(|waiter| {
+            // SAFETY: the waiters in the queue are valid requests.
+            (unsafe { super::request::raw_id(waiter.cast()) }) == Some(id)
+        });
+        drop(dispatch);
+        if let Some(found) = found {
+            self.taken(found).cancel();
+        }
+        self.complete_if(ready);
     }
 
-    fn take_first(&self, mut found: impl FnMut(*mut NDIS_OID_REQUEST) -> bool) -> Option<PendedOid<K>> {
-        let mut list = self.list.lock();
-        let header = list.header?;
-        let mut previous = ptr::null_mut();
-        let mut request = NonNull::new(list.head)?;
-        while !found(request.as_ptr()) {
-            previous = request.as_ptr();
-            // SAFETY: the requests in the queue are valid and ours, with links.
-            request = NonNull::new(unsafe { (*link::<T>(previous)).next })?;
+    /// Ends all requests with REQUEST_ABORTED. No lock held. When it returns, each has been completed, or another thread is about to.
+    pub fn abort(&self) {
+        loop {
+            let dispatch = AtDispatch::raise();
+            // All are wanted, so those that looked meanwhile have left nothing else to this thread.
+            let found = self.waiting.take(|_| true);
+            drop(dispatch);
+            let Some(found) = found else { return };
+            self.taken(found).cancel();
         }
-        // SAFETY: as above, the previous one included.
-        unsafe {
-            let next = (*link::<T>(request.as_ptr())).next;
-            if previous.is_null() {
-                list.head = next;
-            } else {
-                (*link::<T>(previous)).next = next;
-            }
-            if next.is_null() {
-                list.tail = previous;
-            }
-        }
-        if list.head.is_null() {
-            list.header = None;
-        }
-        // SAFETY: `push` took it out of a `PendedOid` of this path and adapter, and it has just left the queue.
-        Some(unsafe { PendedOid::from_parts(request, header) })
+    }
+
+    /// A request that has just left the queue.
+    fn taken(&self, waiter: NonNull<Waiter<T>>) -> PendedOid<K> {
+        // Relaxed: see `push`.
+        let header = self.header.load(Ordering::Relaxed);
+        // SAFETY: by the invariant the header was set, and the request came out of a `PendedOid` of this path and adapter. It has
+        // left the queue, so there is no other value for it.
+        unsafe { PendedOid::from_parts(waiter.cast(), NonNull::new_unchecked(header)) }
     }
 }
 
@@ -140,9 +199,7 @@ impl<K: OidPath, T: Copy> Default for PendedQueue<K, T> {
 
 impl<K: OidPath, T: Copy> Drop for PendedQueue<K, T> {
     fn drop(&mut self) {
-        while let Some(request) = self.take_first(|_| true) {
-            request.cancel();
-        }
+        self.abort();
     }
 }
 

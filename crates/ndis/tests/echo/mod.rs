@@ -1,7 +1,7 @@
 //! A miniport that sends back what it is sent, written with the layer and without `unsafe` but for its entry point. What it does
 //! with sends, pauses, resets and direct requests is chosen by private OIDs, so that tests reach every way through the layer.
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use ndis::alloc::vec::Vec;
 use ndis::lock::SpinLock;
@@ -29,8 +29,10 @@ pub(crate) const OID_COMMAND: u32 = 0xFF00_0002;
 pub(crate) const OID_REFUSED: u32 = 0xFF00_0003;
 /// Query: the keyword `Number`, 10..=20, default 15.
 pub(crate) const OID_NUMBER: u32 = 0xFF00_0004;
-/// Direct set: waits for [`COMPLETE_DIRECT`] or its cancellation.
+/// Direct set: waits for [`COMPLETE_DIRECT`], [`OID_READY`] or its cancellation.
 pub(crate) const OID_WAIT: u32 = 0xFF00_0005;
+/// Direct set: makes waiting requests of this value, below 64, ready, and completes those that are.
+pub(crate) const OID_READY: u32 = 0xFF00_0006;
 
 /// Sends complete at once and come back as receives.
 pub(crate) const ECHO: u32 = 0;
@@ -100,6 +102,8 @@ struct Arrived {
 
 pub(crate) struct Adapter {
     pended: PendedQueue<Direct, u64>,
+    /// A bit for each value whose requests may be completed.
+    ready: AtomicU64,
     queued: SpinLock<SendChain>,
     pause: SpinLock<Option<Pause>>,
     reset: SpinLock<Option<Reset>>,
@@ -154,6 +158,7 @@ impl Miniport for Adapter {
         driver.adapters.fetch_add(1, Relaxed);
         let adapter = Self {
             pended: PendedQueue::new(),
+            ready: AtomicU64::new(0),
             queued: SpinLock::new(SendChain::new()),
             pause: SpinLock::new(None),
             reset: SpinLock::new(None),
@@ -236,10 +241,17 @@ impl Miniport for Adapter {
     }
 
     fn direct_oid_request<'r>(&self, request: OidRequest<'r, Direct>) -> OidCompletion<'r, Direct> {
-        if request.oid() != OID_WAIT {
-            return request.fail(Status::NOT_SUPPORTED);
-        }
         let value = request.input().iter().map(|&byte| u64::from(byte)).sum();
+        let bit = u32::try_from(value).ok().and_then(|value| 1_u64.checked_shl(value)).unwrap_or(0);
+        match request.oid() {
+            OID_WAIT => self.ready.fetch_and(!bit, SeqCst),
+            OID_READY => {
+                self.ready.fetch_or(bit, SeqCst);
+                self.pended.complete_if(|&value| self.is_ready(value));
+                return request.set_bytes(|input| Ok(input.len()));
+            }
+            _ => return request.fail(Status::NOT_SUPPORTED),
+        };
         let (pended, completion) = request.pend();
         if let Err(foreign) = self.pended.push(pended, value) {
             foreign.complete(Status::FAILURE);
@@ -248,9 +260,7 @@ impl Miniport for Adapter {
     }
 
     fn cancel_direct_oid_request(&self, id: RequestId) {
-        if let Some(request) = self.pended.take(id) {
-            request.cancel();
-        }
+        self.pended.cancel(id, |&value| self.is_ready(value));
     }
 
     fn send(&self, chain: SendChain, context: SendContext<'_>) {
@@ -388,16 +398,16 @@ impl Adapter {
         queued.complete(status, irql);
     }
 
+    fn is_ready(&self, value: u64) -> bool {
+        value < 64 && self.ready.load(SeqCst) >> value & 1 != 0
+    }
+
     fn command(&self, command: u32) -> Result<()> {
         match command {
             FLUSH => self.flush(Status::SUCCESS, Irql::UNKNOWN),
             COMPLETE_DIRECT => {
-                while let Some(request) = self.pended.take_if(|&value| value < 100) {
-                    request.complete(Status::SUCCESS);
-                }
-                while let Some(request) = self.pended.take_if(|_| true) {
-                    drop(request);
-                }
+                self.pended.complete_if(|&value| value < 100);
+                self.pended.abort();
             }
             COMPLETE_PAUSE => {
                 let pause = self.pause.lock().take();

@@ -8,7 +8,7 @@ use core::ffi::{CStr, c_char, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use ndis_sys::{BOOLEAN, FALSE, KDPC, POOL_FLAG_UNINITIALIZED, POOL_FLAGS};
+use ndis_sys::{BOOLEAN, FALSE, KDPC, KIRQL, POOL_FLAG_UNINITIALIZED, POOL_FLAGS};
 use windows_sys::Wdk::Foundation::NonPagedPoolNx;
 use windows_sys::Wdk::System::SystemServices::{
     ExAllocatePoolWithTag, IMAGE_INFO, PsRemoveLoadImageNotifyRoutine, PsSetLoadImageNotifyRoutine,
@@ -41,8 +41,10 @@ pub(crate) fn unwatch() {
 }
 
 /// What Wine 8 does not have, or only in name, and a miniport cannot do without.
-const SUBSTITUTES: [(&CStr, Substitute); 2] = [
+const SUBSTITUTES: [(&CStr, Substitute); 4] = [
     (c"ExAllocatePool2", Substitute { allocate_pool2 }),
+    (c"KeLowerIrql", Substitute { lower_irql }),
+    (c"KeRaiseIrqlToDpcLevel", Substitute { raise_irql }),
     (c"KeRemoveQueueDpc", Substitute { remove_queue_dpc }),
 ];
 
@@ -50,6 +52,8 @@ const SUBSTITUTES: [(&CStr, Substitute); 2] = [
 #[derive(Clone, Copy)]
 union Substitute {
     allocate_pool2: unsafe extern "win64" fn(POOL_FLAGS, usize, u32) -> *mut c_void,
+    lower_irql: unsafe extern "win64" fn(KIRQL),
+    raise_irql: unsafe extern "win64" fn() -> KIRQL,
     remove_queue_dpc: unsafe extern "win64" fn(*mut KDPC) -> BOOLEAN,
 }
 
@@ -64,6 +68,14 @@ unsafe extern "win64" fn allocate_pool2(flags: POOL_FLAGS, bytes: usize, tag: u3
         unsafe { memory.cast::<u8>().write_bytes(0, bytes) };
     }
     memory
+}
+
+/// Wine's threads have no IRQL.
+unsafe extern "win64" fn lower_irql(_: KIRQL) {}
+
+/// Likewise: PASSIVE_LEVEL it was, and is.
+unsafe extern "win64" fn raise_irql() -> KIRQL {
+    ndis_sys::PASSIVE_LEVEL
 }
 
 /// Wine's KeInsertQueueDpc forgets what it is given, so nothing is ever queued.
