@@ -265,7 +265,7 @@ fn panics() {
 #[test]
 fn a_trap_in_the_driver_stops_the_machine_only() {
     for (defect, code) in
-        [(Defect::WildAccess, 0x50), (Defect::IllegalInstruction, 0x1e), (Defect::EndlessRecursion, 0x50)]
+        [(Defect::WildAccess, 0x1e), (Defect::IllegalInstruction, 0x1e), (Defect::EndlessRecursion, 0x7f)]
     {
         for _ in 0..3 {
             let lab = lab();
@@ -275,7 +275,9 @@ fn a_trap_in_the_driver_stops_the_machine_only() {
             let LabError::BugCheck(bugcheck) = error else { panic!("{error}") };
             assert_eq!(bugcheck.code, code, "{bugcheck}");
             if defect == Defect::WildAccess {
-                assert_eq!(bugcheck.parameters[0], 0x1234_5678_9abc);
+                // STATUS_ACCESS_VIOLATION: a write, to this address.
+                assert_eq!(bugcheck.parameters[0], 0xc000_0005);
+                assert_eq!(bugcheck.parameters[2..], [1, 0x1234_5678_9abc]);
             }
         }
     }

@@ -35,6 +35,6 @@ fn the_stack_of_a_stop_leads_from_the_handler_to_the_culprit() {
 #[test]
 fn an_exhausted_stack_is_reported_without_being_walked() {
     let bugcheck = stop(Defect::EndlessRecursion);
-    assert_eq!(bugcheck.code, 0x50);
+    assert_eq!(bugcheck.code, 0x7f);
     assert!(bugcheck.stack.frames().is_empty());
 }

@@ -5,10 +5,10 @@
 //! run at any IRQL, own nothing, and a bad pointer traps in them as in the driver.
 
 use std::arch::naked_asm;
-use std::ffi::c_void;
 
 use super::format::{characters, format};
 use super::{Export, variadic};
+use crate::machine::copy::{compare_memory, fill_memory, memcmp, memcpy, memset, zero_memory};
 
 const MODULE: &str = "ntoskrnl.exe";
 
@@ -122,46 +122,6 @@ const RANGE: i32 = 34;
 
 // Each of these functions has the contract of its namesake in C: pointers lead to strings that end with a
 // zero, or to as many characters as a count says; SAFETY comments say only what goes beyond that.
-
-/// Serves `memmove` as well: kernel drivers rely on overlapping `memcpy`, which is one function there.
-unsafe extern "win64" fn memcpy(to: *mut c_void, from: *const c_void, len: usize) -> *mut c_void {
-    // SAFETY: the caller vouches for both ranges, as C demands; `copy` allows them to overlap.
-    unsafe { std::ptr::copy(from.cast::<u8>(), to.cast::<u8>(), len) };
-    to
-}
-
-unsafe extern "win64" fn memset(to: *mut c_void, value: i32, len: usize) -> *mut c_void {
-    // SAFETY: the caller vouches for the range; the value is converted as C does.
-    unsafe { std::ptr::write_bytes(to.cast::<u8>(), value.to_le_bytes()[0], len) };
-    to
-}
-
-unsafe extern "win64" fn zero_memory(to: *mut c_void, len: usize) {
-    // SAFETY: the caller vouches for the range.
-    unsafe { std::ptr::write_bytes(to.cast::<u8>(), 0, len) };
-}
-
-unsafe extern "win64" fn fill_memory(to: *mut c_void, len: usize, value: i32) {
-    // SAFETY: the caller vouches for the range.
-    unsafe { std::ptr::write_bytes(to.cast::<u8>(), value.to_le_bytes()[0], len) };
-}
-
-unsafe extern "win64" fn memcmp(a: *const c_void, b: *const c_void, len: usize) -> i32 {
-    if len == 0 {
-        return 0;
-    }
-    // SAFETY: the caller vouches for both ranges, which are only read.
-    let (a, b) = unsafe {
-        (std::slice::from_raw_parts(a.cast::<u8>(), len), std::slice::from_raw_parts(b.cast::<u8>(), len))
-    };
-    a.cmp(b) as i32
-}
-
-/// How many bytes from the start are equal.
-unsafe extern "win64" fn compare_memory(a: *const u8, b: *const u8, len: usize) -> usize {
-    // SAFETY: the caller vouches for both ranges, which are only read.
-    (0..len).find(|at| unsafe { a.add(*at).read() != b.add(*at).read() }).unwrap_or(len)
-}
 
 unsafe extern "win64" fn memchr(start: *const u8, value: i32, len: usize) -> *const u8 {
     let value = value.to_le_bytes()[0];

@@ -6,20 +6,15 @@ use ndis_sys::{
 };
 
 use super::{Call, Function, UP_TO_DISPATCH, exports, shell};
+use crate::machine::Stopped;
 use crate::machine::io::{
     IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_PNP, STATUS_INVALID_DEVICE_REQUEST,
 };
 use crate::machine::ob::STATUS_ACCESS_DENIED;
 use crate::machine::security::{Descriptor, FILE_MAPPING, map};
-use crate::machine::{Stopped, seh};
 use crate::rules;
 
 const STATUS_INVALID_SECURITY_DESCR: NTSTATUS = 0xc000_0079_u32.cast_signed();
-
-/// `IoWriteAccess` and `IoModifyAccess`.
-fn writes(operation: i32) -> bool {
-    operation != 0
-}
 
 /// What NDIS does with an IRP of one of its miniports' devices.
 fn ndis_irp(call: &Call<'_>, irp: usize) -> Result<NTSTATUS, Stopped> {
@@ -46,52 +41,6 @@ pub(crate) unsafe extern "win64" fn ndis_dispatch(_device: *mut DEVICE_OBJECT, i
 pub(crate) unsafe extern "win64" fn invalid_dispatch(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     static FUNCTION: Function = Function { name: "IopInvalidDeviceRequest", irql: UP_TO_DISPATCH };
     shell(&FUNCTION, |call| call.end_irp(irp as usize, STATUS_INVALID_DEVICE_REQUEST))
-}
-
-/// `MmProbeAndLockPages`, which raises what this returns.
-unsafe extern "win64" fn probe_and_lock(mdl: *mut MDL, mode: KPROCESSOR_MODE, operation: i32) -> NTSTATUS {
-    static FUNCTION: Function = Function { name: "MmProbeAndLockPages", irql: super::UP_TO_APC };
-    shell(&FUNCTION, |call| Ok(call.lock_pages(mdl, mode != 0, writes(operation))))
-}
-
-/// `ExRaiseStatus`.
-unsafe extern "win64" fn raise_status(status: NTSTATUS) -> NTSTATUS {
-    static FUNCTION: Function = Function { name: "ExRaiseStatus", irql: super::UP_TO_APC };
-    shell(&FUNCTION, |_| Ok(status))
-}
-
-/// Functions that raise exceptions in their caller.
-pub(super) const RAISING: &[super::Export] = &[
-    super::Export {
-        module: "ntoskrnl.exe",
-        name: "MmProbeAndLockPages",
-        irql: super::UP_TO_APC,
-        address: || MmProbeAndLockPages as *const () as usize,
-    },
-    super::Export {
-        module: "ntoskrnl.exe",
-        name: "ExRaiseStatus",
-        irql: super::UP_TO_APC,
-        address: || ex_raise_status as *const () as usize,
-    },
-    super::Export {
-        module: "ntoskrnl.exe",
-        name: "__C_specific_handler",
-        irql: super::ANY,
-        address: || seh::c_specific_handler as *const () as usize,
-    },
-];
-
-/// A native driver may call it too; it has no frames that the lab could unwind, so that an exception in one is not handled.
-#[unsafe(no_mangle)]
-#[unsafe(naked)]
-unsafe extern "win64" fn MmProbeAndLockPages() {
-    std::arch::naked_asm!("lea r11, [rip + {body}]", "jmp {raising}", body = sym probe_and_lock, raising = sym seh::raising)
-}
-
-#[unsafe(naked)]
-unsafe extern "win64" fn ex_raise_status() {
-    std::arch::naked_asm!("lea r11, [rip + {body}]", "jmp {raising}", body = sym raise_status, raising = sym seh::raising)
 }
 
 exports! { TABLE in "ntoskrnl.exe" {

@@ -26,6 +26,7 @@ mod ndis_misc;
 mod ndis_system;
 mod object;
 pub(crate) mod processors;
+mod raise;
 mod registry;
 pub(crate) mod rtl;
 mod rtl_bits;
@@ -271,7 +272,7 @@ const TABLES: &[&[Export]] = &[
     devices::WORK,
     ex::TABLE,
     io::NDIS,
-    io::RAISING,
+    raise::TABLE,
     io::TABLE,
     kernel::TABLE,
     lists::INTERLOCKED,

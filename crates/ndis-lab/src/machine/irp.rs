@@ -13,6 +13,7 @@ use super::io::{
     IRP_MJ_WRITE, Live, STATUS_NOT_SUPPORTED, STATUS_PENDING, device_object, irp, stack,
 };
 use super::ob::File;
+use super::user::Pages;
 use super::{Entry, Handler, Machine, PASSIVE, Stopped, thread};
 use crate::packet::Memory;
 use crate::rules;
@@ -64,30 +65,60 @@ impl IoOutcome {
     }
 }
 
+/// Where a buffer lies.
+enum Place {
+    Kernel(Memory),
+    /// In the program's own memory, which a driver probes.
+    Program(Arc<Pages>),
+}
+
 /// A buffer with guard bytes behind it.
 struct Guarded {
-    memory: Memory,
+    place: Place,
     length: usize,
 }
 
 impl Guarded {
-    fn new(length: usize, contents: &[u8]) -> Option<Self> {
-        let memory = Memory::zeroed(length + GUARD)?;
+    /// A buffer in kernel memory, or in that of the current process.
+    fn new(machine: &Machine, program: bool, length: usize, contents: &[u8]) -> Option<Self> {
+        let place = if program {
+            let pages = Arc::new(Pages::new(length + GUARD)?);
+            machine.users.add(machine.current_process(false), &pages, true);
+            Place::Program(pages)
+        } else {
+            Place::Kernel(Memory::zeroed(length + GUARD)?)
+        };
+        let buffer = Self { place, length };
+        let start = buffer.address() as *mut u8;
         // SAFETY: the contents are no longer than the buffer, which the guard follows.
         unsafe {
-            std::ptr::copy_nonoverlapping(contents.as_ptr(), memory.at::<u8>(0), contents.len().min(length));
-            std::ptr::write_bytes(memory.at::<u8>(length), GUARD_BYTE, GUARD);
+            std::ptr::copy_nonoverlapping(contents.as_ptr(), start, contents.len().min(length));
+            std::ptr::write_bytes(start.add(length), GUARD_BYTE, GUARD);
         }
-        Some(Self { memory, length })
+        Some(buffer)
+    }
+
+    fn address(&self) -> usize {
+        match &self.place {
+            Place::Kernel(memory) => memory.address(),
+            Place::Program(pages) => pages.address(),
+        }
     }
 
     fn bytes(&self, from: usize, to: usize) -> Vec<u8> {
         // SAFETY: within the buffer and its guard, which were initialised; the driver gave it back.
-        unsafe { std::slice::from_raw_parts(self.memory.at::<u8>(from), to - from).to_vec() }
+        unsafe { std::slice::from_raw_parts((self.address() + from) as *const u8, to - from).to_vec() }
     }
 
     fn intact(&self) -> bool {
         self.bytes(self.length, self.length + GUARD).iter().all(|byte| *byte == GUARD_BYTE)
+    }
+
+    /// The program takes it back.
+    fn release(&self, machine: &Machine) {
+        if let Place::Program(pages) = &self.place {
+            machine.users.remove(pages.address());
+        }
     }
 }
 
@@ -123,7 +154,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn new(device: &Device, request: &Request) -> Option<Self> {
+    fn new(machine: &Machine, device: &Device, request: &Request) -> Option<Self> {
         let method = match request.major {
             IRP_MJ_DEVICE_CONTROL => request.parameters[2] & 3,
             // Reads and writes as the device says: METHOD_BUFFERED, METHOD_OUT_DIRECT or neither.
@@ -138,15 +169,17 @@ impl Buffers {
             (IRP_MJ_WRITE, _) => (0, input, &request.input),
             _ => (input, output, &[]),
         };
-        let first = if shared == 0 { None } else { Some(Guarded::new(shared, &request.input)?) };
+        let program = method == 3 && request.user;
+        let first =
+            if shared == 0 { None } else { Some(Guarded::new(machine, program, shared, &request.input)?) };
         let second = if data == 0 {
             None
         } else {
-            let buffer = Guarded::new(data, contents)?;
+            let buffer = Guarded::new(machine, program, data, contents)?;
             let mdl = if method == 3 {
                 None
             } else {
-                let (address, length) = (buffer.memory.address(), u32::try_from(data).ok()?);
+                let (address, length) = (buffer.address(), u32::try_from(data).ok()?);
                 let mdl = Memory::zeroed(crate::packet::mdl_bytes(address, length))?;
                 // SAFETY: the memory holds an MDL of that buffer.
                 unsafe {
@@ -158,6 +191,11 @@ impl Buffers {
             Some((buffer, mdl))
         };
         Some(Self { input: first, output: second })
+    }
+
+    fn release(&self, machine: &Machine) {
+        let buffers = self.input.iter().chain(self.output.iter().map(|(buffer, _)| buffer));
+        buffers.for_each(|buffer| buffer.release(machine));
     }
 
     /// The length of a buffer behind which something was written.
@@ -198,7 +236,7 @@ fn build_irp(machine: &Machine, device: &Device, request: &Request, buffers: &Bu
         memory.at::<usize>(location + stack::DEVICE_OBJECT).write(device.address());
         memory.at::<usize>(location + stack::FILE_OBJECT).write(request.file);
         if matches!(request.major, IRP_MJ_DEVICE_CONTROL | IRP_MJ_READ | IRP_MJ_WRITE) {
-            let first = buffers.input.as_ref().map_or(0, |buffer| buffer.memory.address());
+            let first = buffers.input.as_ref().map_or(0, Guarded::address);
             if request.major == IRP_MJ_DEVICE_CONTROL && request.parameters[2] & 3 == 3 {
                 memory.at::<usize>(location + stack::PARAMETERS + 24).write(first);
             } else {
@@ -207,7 +245,7 @@ fn build_irp(machine: &Machine, device: &Device, request: &Request, buffers: &Bu
             if let Some((buffer, mdl)) = &buffers.output {
                 let mdl = mdl.as_ref().map_or(0, Memory::address);
                 memory.at::<usize>(irp::MDL_ADDRESS).write(mdl);
-                memory.at::<usize>(irp::USER_BUFFER).write(buffer.memory.address());
+                memory.at::<usize>(irp::USER_BUFFER).write(buffer.address());
             }
         }
     }
@@ -237,7 +275,7 @@ impl Machine {
             pended: false,
         };
         let what = || self.tell(device, request);
-        let Some(buffers) = Buffers::new(device, request) else { return Ok(out_of_memory()) };
+        let Some(buffers) = Buffers::new(self, device, request) else { return Ok(out_of_memory()) };
         let Some(memory) = build_irp(self, device, request, &buffers) else { return Ok(out_of_memory()) };
         let address = memory.address();
         self.io.live.lock().insert(address, Live { memory, done: None, pending: false });
@@ -254,32 +292,10 @@ impl Machine {
         let returned = unsafe { self.enter(entry, target, args) }?;
         let returned = ((returned & 0xffff_ffff) as u32).cast_signed();
         let pended = returned == STATUS_PENDING;
-        if pended {
-            let done = || self.io.live.lock().get(&address).is_none_or(|live| live.done.is_some());
+        if pended && !self.wait_for_irp(address, request, entry)? {
             let taken_back = request.patience.is_some();
-            let mut ended = self.wait_until(request.patience.unwrap_or(self.options.timeout), done);
-            if !ended && taken_back && !self.is_dead() {
-                let entry = Entry { handler: CANCEL, irql: PASSIVE, ..entry };
-                // SAFETY: IoCancelIrp with an IRP that lives, as the program's CancelIo calls it.
-                unsafe {
-                    self.enter(
-                        entry,
-                        crate::exports::devices::cancel(),
-                        [address as u64, 0, 0, 0, 0, 0, 0, 0],
-                    )
-                }?;
-                ended = self.wait_until(self.options.timeout, done);
-            }
-            if !ended {
-                if self.is_dead() {
-                    return Err(Stopped::new());
-                }
-                let cancelled = if taken_back { ", although it was cancelled" } else { "" };
-                self.violate(
-                    rules::IRP_COMPLETION,
-                    format!("{}: the IRP is not completed{cancelled}", what()),
-                );
-            }
+            let cancelled = if taken_back { ", although it was cancelled" } else { "" };
+            self.violate(rules::IRP_COMPLETION, format!("{}: the IRP is not completed{cancelled}", what()));
         }
         let Some(live) = self.io.live.lock().remove(&address) else { return Ok(out_of_memory()) };
         let (status, information) = live.done.unwrap_or_else(|| {
@@ -322,6 +338,7 @@ impl Machine {
             );
         }
         let output = if status >= 0 { buffers.result(information.min(request.output)) } else { Vec::new() };
+        buffers.release(self);
         if live.done.is_none() {
             live.memory.poison(rules::IRP_COMPLETION);
         }
@@ -333,6 +350,20 @@ impl Machine {
             self.violate(rules::IRP_COMPLETION, "a completed IRP was written");
         }
         Ok(IoOutcome { status, information, output, pended })
+    }
+
+    /// Waits for an IRP that is pending, cancels it if its program has no patience any more; says whether it was completed.
+    fn wait_for_irp(&self, address: usize, request: &Request, entry: Entry) -> Result<bool, Stopped> {
+        let done = || self.io.live.lock().get(&address).is_none_or(|live| live.done.is_some());
+        let mut ended = self.wait_until(request.patience.unwrap_or(self.options.timeout), done);
+        if !ended && request.patience.is_some() && !self.is_dead() {
+            let entry = Entry { handler: CANCEL, irql: PASSIVE, ..entry };
+            let args = [address as u64, 0, 0, 0, 0, 0, 0, 0];
+            // SAFETY: IoCancelIrp with an IRP that lives, as the program's CancelIo calls it.
+            unsafe { self.enter(entry, crate::exports::devices::cancel(), args) }?;
+            ended = self.wait_until(self.options.timeout, done);
+        }
+        if !ended && self.is_dead() { Err(Stopped::new()) } else { Ok(ended) }
     }
 
     /// CLEANUP and CLOSE of a file, in the process that had it open.

@@ -19,10 +19,13 @@ use crate::packet::Packets;
 use crate::rules::{self, Past, Rule, Violation};
 use crate::symbols::CallStack;
 
+pub(crate) mod copy;
 pub(crate) mod dispatcher;
 pub(crate) mod dpc;
 #[cfg(target_os = "linux")]
 mod emulate;
+#[cfg(target_os = "linux")]
+mod exception;
 pub(crate) mod grave;
 pub(crate) mod guard;
 pub(crate) mod io;

@@ -1,17 +1,22 @@
 //! Structured exceptions of x64 images: unwinding by `.pdata`, `__C_specific_handler`, and raising.
 //!
-//! What a function of the lab raises travels up the image's frames exactly as Windows dispatches it:
-//! language handlers look for a `__except` that takes it, and then the frames below that one are
-//! unwound with their `__finally` blocks. Everything read of the image is checked to lie in it; the
-//! stack is the driver's own.
+//! What a function of the lab raises, or an instruction of the driver ([`super::exception`]), travels up the
+//! image's frames exactly as Windows dispatches it: language handlers look for a `__except` that takes it, and
+//! then the frames below that one are unwound with their `__finally` blocks. Everything read of the image is
+//! checked to lie in it; the stack is the driver's own.
 
 use std::arch::naked_asm;
 
 use ndis_sys::NTSTATUS;
 
-use super::unwind::{EHANDLER, Registers, UHANDLER, Unwound, View};
-use super::{Machine, switch, thread};
+use super::unwind::{EHANDLER, RSP, Registers, UHANDLER, Unwound, View};
+use super::{Machine, copy, switch, thread};
 
+/// `CONTEXT_FULL`: integer, control and floating-point registers.
+#[cfg(target_os = "linux")]
+const CONTEXT_FULL: u32 = 0x0010_000b;
+/// `STATUS_ACCESS_VIOLATION`.
+const ACCESS_VIOLATION: u32 = 0xc000_0005;
 const UNWINDING: u32 = 2;
 const EXIT_UNWIND: u32 = 4;
 const TARGET_UNWIND: u32 = 0x20;
@@ -31,8 +36,8 @@ pub(crate) struct Context {
     eflags: u32,
     debug: [u64; 6],
     /// In the order of the processor's register numbers.
-    general: [u64; 16],
-    rip: u64,
+    pub(super) general: [u64; 16],
+    pub(super) rip: u64,
     legacy: [u8; 160],
     xmm: [[u64; 2]; 16],
     rest: [u8; 0x230],
@@ -45,14 +50,81 @@ const _: () = assert!(std::mem::offset_of!(Context, xmm) == 0x1a0);
 /// `EXCEPTION_RECORD`.
 #[repr(C)]
 pub(crate) struct Record {
-    code: u32,
+    pub(super) code: u32,
     flags: u32,
     next: usize,
     address: u64,
     count: u32,
-    information: [u64; 15],
+    pub(super) information: [u64; 15],
 }
 const _: () = assert!(size_of::<Record>() == 152);
+
+impl Record {
+    /// An exception at an address, with what its code says of it.
+    pub(super) fn new(code: u32, address: u64, information: &[u64]) -> Self {
+        let mut record = Self { code, flags: 0, next: 0, address, count: 0, information: [0; 15] };
+        for (place, value) in record.information.iter_mut().zip(information) {
+            *place = *value;
+            record.count += 1;
+        }
+        record
+    }
+}
+
+impl Context {
+    /// Of no thread.
+    pub(super) const ZERO: Self = Self {
+        home: [0; 6],
+        flags: 0,
+        mxcsr: 0,
+        segments: [0; 6],
+        eflags: 0,
+        debug: [0; 6],
+        general: [0; 16],
+        rip: 0,
+        legacy: [0; 160],
+        xmm: [[0; 2]; 16],
+        rest: [0; 0x230],
+    };
+
+    /// Takes over the registers of a signal.
+    #[cfg(target_os = "linux")]
+    pub(super) fn set(&mut self, from: &libc::mcontext_t) {
+        const GENERAL: [libc::c_int; 16] = [
+            libc::REG_RAX,
+            libc::REG_RCX,
+            libc::REG_RDX,
+            libc::REG_RBX,
+            libc::REG_RSP,
+            libc::REG_RBP,
+            libc::REG_RSI,
+            libc::REG_RDI,
+            libc::REG_R8,
+            libc::REG_R9,
+            libc::REG_R10,
+            libc::REG_R11,
+            libc::REG_R12,
+            libc::REG_R13,
+            libc::REG_R14,
+            libc::REG_R15,
+        ];
+        let value = |register: libc::c_int| {
+            usize::try_from(register).map_or(0, |register| from.gregs[register].cast_unsigned())
+        };
+        self.flags = CONTEXT_FULL;
+        self.general = GENERAL.map(value);
+        self.rip = value(libc::REG_RIP);
+        self.eflags = (value(libc::REG_EFL) & 0xffff_ffff) as u32;
+        // SAFETY: the host gives every signal of x86-64 its floating-point state; null is checked all the same.
+        if let Some(state) = unsafe { from.fpregs.as_ref() } {
+            self.mxcsr = state.mxcsr;
+            for (place, register) in self.xmm.iter_mut().zip(&state._xmm) {
+                let [a, b, c, d] = register.element.map(u64::from);
+                *place = [a | b << 32, c | d << 32];
+            }
+        }
+    }
+}
 
 /// `DISPATCHER_CONTEXT` of x64.
 #[repr(C)]
@@ -109,12 +181,32 @@ fn view(address: u64) -> Option<View> {
     unsafe { machine.as_ref() }.view(address)
 }
 
+/// The innermost frame of an image: what ran in one of the lab's memory functions, which have no frame, or where no
+/// code is, was called by it.
+///
+/// # Safety
+/// As for [`dispatch`].
+unsafe fn innermost(record: &Record, context: &Context) -> Context {
+    let mut at = *context;
+    // An access violation says first what it was: 8, the fetch of an instruction.
+    let jumped = record.code == ACCESS_VIOLATION && record.information[..2] == [8, at.rip];
+    if copy::contains(at.rip) || jumped {
+        let stack = at.general[RSP];
+        // SAFETY: the caller vouches for the stack, which begins with a return address.
+        at.rip = unsafe { (stack as *const u64).read() };
+        at.general[RSP] = stack + 8;
+    }
+    at
+}
+
 /// Looks for a handler of an exception, from `context` on; comes back if there is none.
 ///
 /// # Safety
-/// `context` is that of a thread in an image, whose stack is intact.
-unsafe fn dispatch(record: &mut Record, context: &mut Context) {
-    let mut at = *context;
+/// `context` is that of a thread in an image, or in a function without a frame that the image called, and the stack is
+/// intact. Nothing between here and the image's frames owns anything of the lab's.
+pub(super) unsafe fn dispatch(record: &mut Record, context: &mut Context) {
+    // SAFETY: as the caller says.
+    let mut at = unsafe { innermost(record, context) };
     let Some(view) = view(at.rip) else { return };
     while view.contains(at.rip) {
         let pc = at.rip;
@@ -154,7 +246,8 @@ unsafe fn dispatch(record: &mut Record, context: &mut Context) {
 /// # Safety
 /// As for [`dispatch`]; nothing between here and the frame at `target` owns anything of the lab's.
 unsafe fn unwind_to(record: &mut Record, start: &Context, target: u64, ip: u64) {
-    let mut at = *start;
+    // SAFETY: as the caller says.
+    let mut at = unsafe { innermost(record, start) };
     record.flags |= UNWINDING;
     let Some(view) = view(at.rip) else { return };
     while view.contains(at.rip) {
@@ -272,14 +365,7 @@ unsafe extern "win64" fn raise(context: *mut Context, status: NTSTATUS) -> ! {
     {
         // SAFETY: the caller's context on its stack.
         let context = unsafe { &mut *context };
-        let mut record = Record {
-            code: status.cast_unsigned(),
-            flags: 0,
-            next: 0,
-            address: context.rip,
-            count: 0,
-            information: [0; 15],
-        };
+        let mut record = Record::new(status.cast_unsigned(), context.rip, &[]);
         // SAFETY: the caller is driver code whose stack is intact.
         unsafe { dispatch(&mut record, context) };
         if let Some(machine) = thread::with(thread::Thread::machine) {
@@ -294,18 +380,27 @@ unsafe extern "win64" fn raise(context: *mut Context, status: NTSTATUS) -> ! {
     unsafe { switch::leave(thread::with(thread::Thread::frame)) }
 }
 
-/// Goes on at a context: loads every register that a function may expect to find.
+/// Goes on at a context: loads every register.
 ///
 /// # Safety
 /// The context is of this thread, on a part of its stack that still lives; nothing below owns
 /// anything of the lab's.
 #[unsafe(naked)]
 unsafe extern "win64" fn resume(context: *const Context) -> ! {
+    // Flags and address go below the stack pointer of the context, where code for Windows keeps nothing.
     naked_asm!(
         "mov rax, [rcx + 0x98]",
         "mov rdx, [rcx + 0xf8]",
         "mov [rax - 8], rdx",
+        "mov edx, [rcx + 0x44]",
+        "mov [rax - 16], rdx",
         "ldmxcsr [rcx + 0x34]",
+        "movaps xmm0, [rcx + 0x1a0]",
+        "movaps xmm1, [rcx + 0x1b0]",
+        "movaps xmm2, [rcx + 0x1c0]",
+        "movaps xmm3, [rcx + 0x1d0]",
+        "movaps xmm4, [rcx + 0x1e0]",
+        "movaps xmm5, [rcx + 0x1f0]",
         "movaps xmm6, [rcx + 0x200]",
         "movaps xmm7, [rcx + 0x210]",
         "movaps xmm8, [rcx + 0x220]",
@@ -329,10 +424,11 @@ unsafe extern "win64" fn resume(context: *const Context) -> ! {
         "mov r14, [rcx + 0xe8]",
         "mov r15, [rcx + 0xf0]",
         "mov rdx, [rcx + 0x88]",
-        "mov rsp, rax",
+        "lea rsp, [rax - 16]",
         "mov rax, [rcx + 0x78]",
         "mov rcx, [rcx + 0x80]",
-        "jmp qword ptr [rsp - 8]",
+        "popfq",
+        "ret",
     )
 }
 
@@ -348,6 +444,9 @@ pub(crate) unsafe extern "win64" fn raising() {
     naked_asm!(
         // Room for a CONTEXT and 32 bytes of home space; RSP becomes 16-byte aligned.
         "sub rsp, 1272",
+        "pushfq",
+        "pop rax",
+        "mov [rsp + 32 + 0x44], eax",
         "stmxcsr [rsp + 32 + 0x34]",
         "mov [rsp + 32 + 0x80], rcx",
         "mov [rsp + 32 + 0x88], rdx",

@@ -123,6 +123,9 @@ pub(crate) struct Thread {
     /// Wild pointers of the driver that the lab followed.
     #[cfg(target_os = "linux")]
     pub(super) wild: super::wild::Touches,
+    /// What the last trap left.
+    #[cfg(target_os = "linux")]
+    pub(super) trapped: super::exception::Slot,
     /// A register that leads to the shadow of the shared data for one instruction.
     #[cfg(target_os = "linux")]
     pub(super) shared: super::shared_data::Turned,
@@ -150,6 +153,8 @@ thread_local! {
             panicked: Cell::new(false),
             #[cfg(target_os = "linux")]
             wild: super::wild::Touches::new(),
+            #[cfg(target_os = "linux")]
+            trapped: super::exception::Slot::new(),
             #[cfg(target_os = "linux")]
             shared: super::shared_data::Turned::new(),
         }

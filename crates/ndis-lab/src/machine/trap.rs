@@ -1,5 +1,5 @@
-//! Processor traps in driver code: a wild access, an illegal instruction or an exhausted stack stops
-//! the simulated machine instead of the process.
+//! Processor traps in driver code: a wild access, an illegal instruction or an exhausted stack is an exception that
+//! the driver may handle ([`super::exception`]), or stops the simulated machine instead of the process.
 //!
 //! A trap of a thread that runs driver code, and not a function of the lab on its behalf, resumes in
 //! [`landed`] on the stack below the entry frame: the driver's frames are given up anyway. All other
@@ -12,25 +12,12 @@ use std::sync::Once;
 
 use libc::{SA_NODEFER, SA_ONSTACK, SA_SIGINFO, c_int, c_void, sigaction, siginfo_t, ucontext_t};
 
-use super::{Machine, emulate, switch, thread};
+use super::exception::{ASSERTION, FAST_FAIL, stop_code};
+use super::{Machine, emulate, seh, switch, thread};
 use crate::rules;
 
-/// What bugchecks Windows for each signal: (signal, code).
-const SIGNALS: [(c_int, u32); 5] = [
-    // PAGE_FAULT_IN_NONPAGED_AREA
-    (libc::SIGSEGV, 0x50),
-    (libc::SIGBUS, 0x50),
-    // KMODE_EXCEPTION_NOT_HANDLED
-    (libc::SIGILL, 0x1e),
-    (libc::SIGFPE, 0x1e),
-    (libc::SIGTRAP, 0x1e),
-];
-
-/// Stands for `int 29h`, by which code fails fast.
-const FAST_FAIL: c_int = -1;
-
-/// Stands for `int 2Ch`, by which an assertion fails.
-const ASSERTION: c_int = -2;
+/// What processor traps become here.
+const SIGNALS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
 
 /// What handled the signals before.
 static mut PREVIOUS: [Option<sigaction>; SIGNALS.len()] = [None; SIGNALS.len()];
@@ -39,7 +26,7 @@ static mut PREVIOUS: [Option<sigaction>; SIGNALS.len()] = [None; SIGNALS.len()];
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        for (index, (signal, _)) in SIGNALS.iter().enumerate() {
+        for (index, signal) in SIGNALS.iter().enumerate() {
             // SAFETY: the structures are plain numbers and a handler of the right signature; within
             // `call_once` nobody else writes PREVIOUS, and the handler of a signal reads its entry
             // only after it was written here, save for a trap in between, which finds None.
@@ -93,7 +80,7 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
     });
     let Some(Some(frame)) = driver else {
         // Not ours: put the former handler back and let the instruction trap again.
-        let index = SIGNALS.iter().position(|(known, _)| *known == signal).unwrap_or(0);
+        let index = SIGNALS.iter().position(|known| *known == signal).unwrap_or(0);
         // SAFETY: PREVIOUS was written before this handler was in force; sigaction is safe to call
         // in a signal handler.
         unsafe {
@@ -131,8 +118,10 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
         let (stack_pointer, fault) = (registers[libc::REG_RSP as usize] as usize, (*info).si_addr() as usize);
         let mut set = |register: c_int, value: i64| registers[register as usize] = value;
         let jumped = matches!(signal, libc::SIGSEGV | libc::SIGBUS) && fault == at as usize;
-        let (stack, from) =
-            landing((*frame).stack_pointer() as usize, stack_pointer, at as usize, fault, jumped);
+        let entry = (*frame).stack_pointer() as usize;
+        let sound = is_sound(entry, stack_pointer, fault);
+        let (stack, from) = landing(entry, stack_pointer, at as usize, jumped, sound);
+        let _ = thread::try_with(|thread| thread.trapped.keep(info, context.cast(), sound));
         (stack as *mut usize).write(from);
         set(libc::REG_RSP, stack as i64);
         set(libc::REG_RIP, trampoline as *const () as i64);
@@ -147,9 +136,17 @@ const ROOM: usize = 64 << 10;
 /// A driver's stack pointer further from its entry than this is no stack pointer.
 const LARGEST_STACK: usize = 1 << 20;
 
+/// Whether a driver's stack can be walked, and used further: its pointer leads to below its entry, and the trap
+/// is not that of a stack which is used up.
+fn is_sound(entry: usize, stack_pointer: usize, fault: usize) -> bool {
+    (entry.saturating_sub(LARGEST_STACK)..entry - 64).contains(&stack_pointer)
+        && stack_pointer.is_multiple_of(8)
+        && fault.abs_diff(stack_pointer) > ROOM
+}
+
 /// Where a trapped thread goes on: a place of its stack, and the address to put there as if code at
 /// that address had called. Below the driver's frames, which can be walked then; below its entry, and
-/// with nothing to walk, if its stack pointer is lost or the stack used up.
+/// with nothing to walk, if its stack is not sound.
 ///
 /// # Safety
 /// `entry` is the stack pointer of this thread's innermost entry.
@@ -157,12 +154,9 @@ unsafe fn landing(
     entry: usize,
     stack_pointer: usize,
     at: usize,
-    fault: usize,
     jumped: bool,
+    sound: bool,
 ) -> (usize, usize) {
-    let sound = (entry.saturating_sub(LARGEST_STACK)..entry - 64).contains(&stack_pointer)
-        && stack_pointer.is_multiple_of(8)
-        && fault.abs_diff(stack_pointer) > ROOM;
     if !sound {
         return (((entry - 512) & !15) - 8, 0);
     }
@@ -203,46 +197,83 @@ extern "sysv64" fn landed(signal: c_int, address: usize, at: usize) -> ! {
         // SAFETY: the handler found driver code running for this machine, which its entry keeps
         // alive.
         let machine = unsafe { machine.unwrap_or(NonNull::dangling()).as_ref() };
-        let code = match signal {
-            FAST_FAIL => emulate::SECURITY_CHECK,
-            _ => SIGNALS.iter().find(|(known, _)| *known == signal).map_or(0x1e, |(_, code)| *code),
-        };
-        let place = machine.place(at);
-        let memory = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
-        let code = if let Some((rule, text, gone)) = super::guard::explain(address).filter(|_| memory) {
-            let past = super::guard::given_away(gone);
-            machine.violate_past(None, rule, format!("{text}; by {place}"), &past);
-            special_code(rule)
-        } else {
-            if let Some(section) = machine.discarded_at(address).filter(|_| memory) {
-                machine.violate(rules::INIT_CODE, format!("{address:#x} of section {section}; by {place}"));
-            }
-            code
-        };
-        let privileged = if memory && address == 0 { emulate::privileged(at) } else { None };
-        if signal == ASSERTION {
-            machine.violate(rules::ASSERTION, format!("an assertion fails at {place}"));
+        let (fault, mut context) = thread::with(|thread| thread.trapped.take());
+        // A breakpoint traps behind its instruction.
+        let back = usize::from(signal == libc::SIGTRAP);
+        let at = at - back;
+        if let Some(context) = &mut context {
+            context.rip -= back as u64;
         }
-        let what = match signal {
-            ASSERTION => format!("assertion (int 2Ch) at {place}"),
-            libc::SIGTRAP => format!("breakpoint at {place}, and no debugger is there"),
-            libc::SIGSEGV if privileged.is_some() => {
-                let instruction = privileged.unwrap_or_default();
-                format!("`{instruction}` at {place}: the lab has no hardware behind it")
-            }
-            libc::SIGSEGV | libc::SIGBUS if address == at => format!("jump to {place}, where no code is"),
-            libc::SIGSEGV | libc::SIGBUS => format!("access to {address:#x} by {place}"),
-            FAST_FAIL => format!("fast-fail {address:#x} at {place}"),
-            libc::SIGILL => format!("illegal instruction at {place}"),
-            _ => format!("arithmetic exception at {place}"),
-        };
-        let _ = machine.stop(code, [address as u64, 0, at as u64, 0], what);
+        if signal == ASSERTION {
+            machine.violate(rules::ASSERTION, format!("an assertion fails at {}", machine.place(at)));
+        }
+        let mut exception = machine.exception(signal, &fault, at, context.as_ref());
+        if let (Some(record), Some(context)) = (&mut exception, &mut context) {
+            // SAFETY: the driver's registers and its stack, which is sound; this function and what called it own nothing.
+            unsafe { seh::dispatch(record, context) };
+        }
+        // Nothing has handled it.
+        let exhausted = context.is_none() && matches!(signal, libc::SIGSEGV | libc::SIGBUS);
+        let _ = stop(
+            machine,
+            signal,
+            (address, at),
+            exhausted,
+            stop_code(exception.as_ref(), signal, &fault, at),
+        );
         frame
     };
     // SAFETY: the innermost frame of this thread; this function owns nothing any more, and between
     // here and there lie frames of the driver only.
     unsafe { switch::leave(frame) }
 }
+
+/// Reports a trap and stops the machine. `address` is what was touched, `at` the instruction; `lost`: the stack cannot be used.
+fn stop(
+    machine: &Machine,
+    signal: c_int,
+    (address, at): (usize, usize),
+    lost: bool,
+    (code, parameters): (u32, [u64; 4]),
+) -> super::Stopped {
+    let place = machine.place(at);
+    let memory = matches!(signal, libc::SIGSEGV | libc::SIGBUS);
+    if let Some((rule, text, gone)) = super::guard::explain(address).filter(|_| memory) {
+        let past = super::guard::given_away(gone);
+        machine.violate_past(None, rule, format!("{text}; by {place}"), &past);
+        let parameters = [address as u64, parameters[1], at as u64, 0];
+        return machine.stop(special_code(rule), parameters, format!("access to {address:#x} by {place}"));
+    }
+    if let Some(section) = machine.discarded_at(address).filter(|_| memory) {
+        machine.violate(rules::INIT_CODE, format!("{address:#x} of section {section}; by {place}"));
+    }
+    if lost {
+        let text = format!("the kernel stack is used up, or its pointer is lost, at {place}");
+        return machine.stop(UNEXPECTED_TRAP, [DOUBLE_FAULT, 0, at as u64, 0], text);
+    }
+    let privileged = if memory && address == 0 { emulate::privileged(at) } else { None };
+    let what = match signal {
+        FAST_FAIL => {
+            let text = format!("fast-fail {address:#x} at {place}");
+            return machine.stop(emulate::SECURITY_CHECK, [address as u64, 0, at as u64, 0], text);
+        }
+        ASSERTION => format!("assertion (int 2Ch) at {place}"),
+        libc::SIGTRAP => format!("breakpoint at {place}, and no debugger is there"),
+        libc::SIGSEGV if privileged.is_some() => {
+            let instruction = privileged.unwrap_or_default();
+            format!("`{instruction}` at {place}: the lab has no hardware behind it")
+        }
+        libc::SIGSEGV | libc::SIGBUS if address == at => format!("jump to {place}, where no code is"),
+        libc::SIGSEGV | libc::SIGBUS => format!("access to {address:#x} by {place}"),
+        libc::SIGILL => format!("illegal instruction at {place}"),
+        _ => format!("arithmetic exception at {place}"),
+    };
+    machine.stop(code, parameters, what)
+}
+
+/// `UNEXPECTED_KERNEL_MODE_TRAP`, and its first parameter for a stack that is used up.
+const UNEXPECTED_TRAP: u32 = 0x7f;
+const DOUBLE_FAULT: u64 = 8;
 
 /// What bugchecks Windows with special pool when a driver breaks this rule by a touch.
 fn special_code(rule: &crate::rules::Rule) -> u32 {

@@ -15,6 +15,7 @@ use crate::rules;
 
 pub(crate) const PAGE: usize = 4096;
 const STATUS_ACCESS_VIOLATION: NTSTATUS = 0xc000_0005_u32.cast_signed();
+const STATUS_DATATYPE_MISALIGNMENT: NTSTATUS = 0x8000_0002_u32.cast_signed();
 const STATUS_WORKING_SET_QUOTA: NTSTATUS = 0xc000_00a1_u32.cast_signed();
 /// `PROCESS_HAS_LOCKED_PAGES`.
 const PROCESS_HAS_LOCKED_PAGES: u32 = 0x76;
@@ -133,6 +134,9 @@ impl Drop for Pages {
     }
 }
 
+/// The host puts its own code and data above this address, and the lab's memory with it.
+const KERNEL: usize = 0x5000_0000_0000;
+
 struct Region {
     process: usize,
     address: usize,
@@ -172,6 +176,17 @@ impl Users {
         });
     }
 
+    /// Memory of a process goes.
+    pub(super) fn remove(&self, address: usize) {
+        self.regions.lock().retain(|region| region.address != address);
+    }
+
+    /// Whether an address lies in memory that a process has or had.
+    pub(super) fn knows(&self, address: usize) -> bool {
+        let within = |region: &Region| (region.address..region.address + region.length).contains(&address);
+        self.regions.lock().iter().any(within)
+    }
+
     /// MDLs whose pages are locked, by who locked them.
     pub(crate) fn census(&self) -> Vec<Origin> {
         self.locked.lock().values().map(|locked| locked.origin).collect()
@@ -199,6 +214,32 @@ impl Users {
 }
 
 impl Machine {
+    /// Whether memory at this address would be a program's. Programs and the kernel share one address space here: what lies
+    /// low, where no host puts anything, is a program's, and so is the memory of processes; all else is the kernel's.
+    pub(super) fn is_user(&self, address: usize) -> bool {
+        address < KERNEL || self.users.knows(address)
+    }
+
+    /// `ProbeForRead`, `ProbeForWrite`: the status that is raised, or 0. As on Windows, reads are probed for whose memory it
+    /// is, and writes also for whether it is there and can be written.
+    pub(crate) fn probe(&self, address: usize, length: usize, alignment: u32, write: bool) -> NTSTATUS {
+        if !matches!(alignment, 1 | 2 | 4 | 8 | 16) {
+            self.violate(rules::PARAMETER, format!("Alignment {alignment}"));
+        }
+        if length == 0 {
+            return 0;
+        }
+        if !address.is_multiple_of(alignment.max(1) as usize) {
+            return STATUS_DATATYPE_MISALIGNMENT;
+        }
+        let last = address.checked_add(length - 1);
+        if !last.is_some_and(|last| self.is_user(address) && self.is_user(last)) {
+            return STATUS_ACCESS_VIOLATION;
+        }
+        let there = || self.users.find(self.current_process(false), address, length, true).is_some();
+        if write && !there() { STATUS_ACCESS_VIOLATION } else { 0 }
+    }
+
     /// `MmProbeAndLockPages`: a status is raised as an exception.
     pub(crate) fn lock_pages(&self, mdl: *mut MDL, user: bool, write: bool) -> NTSTATUS {
         if !self.packets.is_mdl(mdl as usize) {
