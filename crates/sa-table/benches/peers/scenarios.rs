@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sa_table::{Handle, InboundKey};
 
+use crate::Options;
 use crate::foreign::{Dpdk, Foreign, Lfht, Peer};
 use crate::maps::{Dash, Papaya, Plain, SameHash, Scc};
 use crate::measure::{median, per_unit, processors, stay_on, thread_time};
@@ -145,7 +146,8 @@ const LOADS: [(usize, bool, &str); 4] =
     [(1, false, "1 reader"), (2, false, "2 readers"), (1, true, "1 + writer"), (2, true, "2 + writer")];
 
 /// Measures everything.
-pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
+pub(crate) fn run(options: &Options, report: &mut Report) {
+    let rounds = options.rounds;
     let processors = processors();
     let mut writers =
         Section::new("Add + delete pairs of one writer alone, with grace periods", "ns per pair");
@@ -155,8 +157,13 @@ pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
     ] {
         let mut section = Section::new(title, "ns per lookup");
         for n in [128, 4096, 65_536 - 4 * WINDOW] {
+            if !options.measures_size(n) {
+                continue;
+            }
             let keys: Vec<_> = (0..n).map(key).collect();
-            let subjects = build(&keys);
+            let mut first = true;
+            let mut subjects = build(&keys);
+            subjects.retain(|subject| std::mem::take(&mut first) || options.measures(subject.name()));
             eprintln!("{title}, {n} SAs …");
             let mut times = vec![vec![vec![]; subjects.len()]; LOADS.len()];
             let mut rates = times.clone();
@@ -185,7 +192,7 @@ pub(crate) fn run(rounds: usize, alone: bool, report: &mut Report) {
                 }
             }
             // By handle or by key: it is the same writer.
-            if n == 4096 && !alone && subjects.len() > 3 {
+            if n == 4096 && !options.alone && subjects.len() > 3 {
                 for subject in subjects.iter().filter(|subject| subject.shared()) {
                     let times = (0..rounds).map(|_| subject.write()).collect();
                     writers.add(n, "1 writer", subject.name(), median(times));
