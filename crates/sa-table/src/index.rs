@@ -2,9 +2,9 @@
 //!
 //! A bucket has one word, `commit`, that every publication and every removal of an entry with that home bucket changes by
 //! compare-exchange (chain links apart): which lanes are taken, which are valid, and the head of the chain. That
-//! makes "no entry with my key is there" and "mine is published" one step. The tags (8 bits of hash per lane) and the
-//! slot numbers of the lanes are written before the lane is valid, lie apart from the `commit` words, and let a lookup find its
-//! entry with two loads from (mostly) one cache line.
+//! makes "no entry with my key is there" and "mine is published" one step. The tags (16 bits of hash per lane, see `tags`) and
+//! the slot numbers of the lanes are written before the lane is valid and lie apart from the `commit` words, in one cache line
+//! for each bucket: all that a lookup reads of the index, and all that an insertion takes away from the processors of readers.
 //!
 //! # What depends on the index and what does not
 //!
@@ -23,18 +23,18 @@
 
 use crate::slot::{LINK_MASK, NONE};
 use crate::sync::{AtomicU16, AtomicU64, Ordering};
+use crate::tags::{Matches, Tags};
 
 /// Lanes per bucket.
 pub(crate) const LANES: u32 = 16;
 
 /// Lanes in use: unit tests and the model checker leave most of them, to get at the chains.
-const USED_LANES: u32 = if cfg!(any(test, loom, shuttle)) { 1 } else { LANES };
+pub(crate) const USED_LANES: u32 = if cfg!(any(test, loom, shuttle)) { 1 } else { LANES };
 
-/// How many buckets a table of this many slots has: a power of two, and one for every 7 to 14 slots. Of a full table whose
-/// entries are all inbound, 0.1 % are in chains with 8 slots per bucket, and 5 % with 14.
+/// How many buckets a table of this many slots has: one for every 9 1/3, which with 72 bytes for a bucket makes 7.7 bytes per
+/// slot. Of a full table whose entries are all inbound, 0.3 % are in chains.
 pub(crate) const fn buckets_for(slots: u32) -> u32 {
-    let per_bucket = if cfg!(any(test, loom, shuttle)) { 16 } else { 7 };
-    1 << slots.div_ceil(per_bucket).ilog2()
+    if USED_LANES == LANES { (3 * slots).div_ceil(28) } else { slots.div_ceil(16) }
 }
 
 /// The longest chain behind the lanes of a bucket; one more is refused with
@@ -45,12 +45,11 @@ const LANE_BITS: u64 = (1 << LANES) - 1;
 const TAKEN_SHIFT: u32 = LANES;
 const HEAD_SHIFT: u32 = 2 * LANES;
 
-/// What lookups read of a bucket, 48 bytes: hints only. Apart from the bucket's other word, which writers change four
-/// times in the life of an entry, and these once.
-#[repr(C, align(16))]
+/// What lookups read of a bucket, one cache line: hints only. Apart from the bucket's other word, which writers change four
+/// times in the life of an entry, and this once.
+#[repr(C, align(64))]
 pub(crate) struct Lanes {
-    /// Sixteen tags, first 0. A lane that is not valid has its last one.
-    tags: [AtomicU64; 2],
+    tags: Tags,
     slots: [AtomicU16; LANES as usize],
 }
 
@@ -136,142 +135,36 @@ impl Bucket {
 
 impl Lanes {
     pub(crate) fn new() -> Self {
-        Self {
-            tags: core::array::from_fn(|_| AtomicU64::new(0)),
-            slots: core::array::from_fn(|_| AtomicU16::new(0)),
-        }
+        Self { tags: Tags::new(), slots: core::array::from_fn(|_| AtomicU16::new(0)) }
     }
 
     /// Empties the lanes; the caller has the table for itself.
-    pub(crate) fn reset(&self) {
-        for tags in &self.tags {
-            // Relaxed: as nobody else uses the table.
-            tags.store(0, Ordering::Relaxed);
-        }
+    fn reset(&self) {
+        (0..LANES).for_each(|lane| self.tags.set(lane, 0));
     }
 
-    /// The lanes whose tag matches, perhaps with some that do not: the caller compares keys.
-    ///
-    /// Relaxed, as are the other accesses to tags and slot numbers. Who must find an entry has acquired its publication, by
-    /// its own doing, from whoever told it of the entry, or with the commit word, and the lane was set before that. To
-    /// anybody else the entry is being inserted at this moment, and may be there or not.
+    /// The lanes whose tag matches, perhaps with some that hold other entries or none: the caller compares keys.
     #[inline]
-    pub(crate) fn matches(&self, tag: u64) -> Matches {
-        #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(any(loom, shuttle, miri))))]
-        {
-            use core::arch::x86_64::__m128i;
-            let tags: __m128i;
-            // SAFETY: sixteen bytes are read, aligned to 16, that live as long as `self`; the processor reads either half of
-            // them as an atomic load would. (The compiler moves a pair of those through general registers.)
-            unsafe {
-                core::arch::asm!(
-                    "movdqa {tags}, [{at}]",
-                    at = in(reg) &raw const self.tags,
-                    tags = out(xmm_reg) tags,
-                    options(readonly, nostack, preserves_flags)
-                );
-            }
-            Matches::in_vector(tags, tag)
-        }
-        #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(any(loom, shuttle, miri)))))]
-        Matches::of(self.tags.each_ref().map(|tags| tags.load(Ordering::Relaxed)), tag)
+    pub(crate) fn matches(&self, tag: u16) -> Matches {
+        self.tags.matches(tag)
     }
 
     /// The slot number of a lane: 0 or what [`set`](Self::set) was given, so in any case that of a slot of the table.
     #[inline]
     pub(crate) fn slot(&self, lane: u32) -> u16 {
-        // Relaxed: see `matches`.
+        // Relaxed: see `Tags::matches`.
         self.slots[lane as usize % LANES as usize].load(Ordering::Relaxed)
     }
 
     /// Sets the hints of a lane that the caller has taken; `slot` is the number of a slot of this table. They stay until the lane
     /// is taken again: who follows them meanwhile finds a slot that is not live or has another key.
+    ///
+    /// Two plain stores to one cache line, so that it leaves the readers' processors once.
     #[expect(clippy::cast_possible_truncation, reason = "a slot number has 16 bits")]
-    pub(crate) fn set(&self, lane: u32, slot: u32, tag: u64) {
-        // Relaxed: the publication of the entry releases it, here and below.
+    pub(crate) fn set(&self, lane: u32, slot: u32, tag: u16) {
+        // Relaxed: the publication of the entry releases both.
         self.slots[lane as usize].store(slot as u16, Ordering::Relaxed);
-        let (tags, shift) = (&self.tags[lane as usize / 8], lane % 8 * 8);
-        // Relaxed: nobody else changes the tag of a taken lane, and the last owner's change is acquired with the lane.
-        let old = tags.load(Ordering::Relaxed) >> shift & 0xff;
-        tags.fetch_xor((old ^ tag) << shift, Ordering::Relaxed);
-    }
-}
-
-/// Lanes that match: a bit for each.
-pub(crate) struct Matches(u32);
-
-impl Matches {
-    /// The lanes whose byte in `tags` is `tag`, which is below 256.
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", any(test, loom, shuttle, miri)))]
-    #[inline]
-    fn of(tags: [u64; 2], tag: u64) -> Self {
-        // SAFETY: the target has SSE2, as the condition on this function says.
-        let tags =
-            unsafe { core::arch::x86_64::_mm_set_epi64x(tags[1].cast_signed(), tags[0].cast_signed()) };
-        Self::in_vector(tags, tag)
-    }
-
-    /// The lanes whose byte in `tags` is `tag`, which is below 256.
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "below 256")]
-    fn in_vector(tags: core::arch::x86_64::__m128i, tag: u64) -> Self {
-        use core::arch::x86_64 as simd;
-        // SAFETY: as in `of`.
-        let mask = unsafe {
-            // The tag in each byte.
-            let tag = simd::_mm_cvtsi32_si128(tag as i32);
-            let tag = simd::_mm_shufflelo_epi16::<0>(simd::_mm_unpacklo_epi8(tag, tag));
-            let tag = simd::_mm_shuffle_epi32::<0>(tag);
-            simd::_mm_movemask_epi8(simd::_mm_cmpeq_epi8(tags, tag))
-        };
-        Self(mask.cast_unsigned())
-    }
-
-    /// The lanes whose byte in `tags` is `tag`, which is below 256.
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
-    #[inline]
-    fn of(tags: [u64; 2], tag: u64) -> Self {
-        Self::portable(tags, tag)
-    }
-
-    /// [`of`](Self::of) without vector registers.
-    #[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "sse2"))))]
-    #[inline]
-    fn portable(tags: [u64; 2], tag: u64) -> Self {
-        const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-        let [low, high] = tags.map(|tags| {
-            let difference = tags ^ tag.wrapping_mul(0x0101_0101_0101_0101);
-            // The high bit of each byte that is 0, exactly: no carry leaves a byte. Then the eight bits, gathered.
-            let same = !((difference & LOW7).wrapping_add(LOW7) | difference | LOW7) >> 7;
-            (same.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
-        });
-        Self(low | high << 8)
-    }
-
-    pub(crate) const fn has(&self, lane: u32) -> bool {
-        self.0 >> lane & 1 != 0
-    }
-
-    /// The first of them; some lane if there is none.
-    #[inline]
-    pub(crate) const fn first_or_any(&self) -> u32 {
-        (self.0 | 1 << (LANES - 1)).trailing_zeros()
-    }
-}
-
-/// From the first on.
-impl Iterator for Matches {
-    type Item = u32;
-
-    #[inline]
-    fn next(&mut self) -> Option<u32> {
-        if self.0 == 0 {
-            return None;
-        }
-        let lane = self.0.trailing_zeros();
-        self.0 &= self.0.wrapping_sub(1);
-        Some(lane)
+        self.tags.set(lane, tag);
     }
 }
 
@@ -281,48 +174,45 @@ pub(crate) struct Index<'t> {
     lanes: &'t [Lanes],
     /// As many as there are `lanes`.
     buckets: &'t [Bucket],
-    /// Of a hash, so that a bucket's number is left, times [`UNIT`].
-    mask: usize,
 }
 
-/// What the size of [`Lanes`] is a multiple of.
-const UNIT: usize = 16;
-const _: () = assert!(size_of::<Lanes>().is_multiple_of(UNIT));
+/// The number of the bucket, of so many, that a key with this hash belongs to: the hash as a fraction of 2^64, of their number.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "it is below `buckets`")]
+pub(crate) const fn home_number(hash: u64, buckets: usize) -> usize {
+    ((hash as u128).wrapping_mul(buckets as u128) >> 64) as usize
+}
 
 impl<'t> Index<'t> {
     /// The two parts of the buckets.
     ///
     /// # Safety
     ///
-    /// There are as many of the one as of the other, and that is a power of two.
+    /// There are as many of the one as of the other, and not none.
     #[inline]
     pub(crate) unsafe fn new(lanes: &'t [Lanes], buckets: &'t [Bucket]) -> Self {
-        debug_assert!(lanes.len() == buckets.len() && lanes.len().is_power_of_two());
-        Self { lanes, buckets, mask: lanes.len().wrapping_sub(1).wrapping_mul(UNIT) }
+        debug_assert!(lanes.len() == buckets.len() && !lanes.is_empty());
+        Self { lanes, buckets }
     }
 
     /// Where a key with this hash belongs.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low 16 bits, which have little to do with the bucket's number"
+    )]
     pub(crate) fn home(self, hash: u64) -> Home<'t> {
-        // A multiple of 16, as the size of `Lanes` is, so that a bucket's number is never multiplied by that size: a step less.
-        let at = hash as usize & self.mask;
-        // SAFETY: with `n` for `at / 16`, this is `lanes[n]`, as `at / 16 * size_of::<Lanes>()` bytes are `n` times its size; and `n`
-        // is at most `mask / 16`, which is the number of buckets less 1: in range for both, by the contract of `new`. (The product does
-        // not wrap, as all lanes are in memory; a check of that would cost more than the rest.)
-        let (lanes, bucket) = unsafe {
-            (
-                &*self.lanes.as_ptr().byte_add(at.wrapping_mul(size_of::<Lanes>() / UNIT)),
-                self.buckets.get_unchecked(at / UNIT),
-            )
-        };
-        Home { lanes, bucket, tag: hash >> 56 }
+        let at = home_number(hash, self.lanes.len());
+        // SAFETY: with n buckets, `at` is the whole part of hash / 2^64 x n. The fraction is less than 1, so `at` is less than n: in
+        // range for both, by the contract of `new`. (A check of it costs a twentieth of a lookup.)
+        let (lanes, bucket) = unsafe { (self.lanes.get_unchecked(at), self.buckets.get_unchecked(at)) };
+        Home { lanes, bucket, tag: hash as u16 }
     }
 
     /// The number of the bucket that [`home`](Self::home) gives.
     #[expect(clippy::cast_possible_truncation, reason = "fewer buckets than slots")]
     pub(crate) const fn number(self, hash: u64) -> u32 {
-        ((hash as usize & self.mask) / UNIT) as u32
+        home_number(hash, self.lanes.len()) as u32
     }
 
     /// Empties all; the caller has the table for itself.
@@ -337,8 +227,7 @@ impl<'t> Index<'t> {
 pub(crate) struct Home<'t> {
     pub(crate) lanes: &'t Lanes,
     pub(crate) bucket: &'t Bucket,
-    /// Below 256.
-    pub(crate) tag: u64,
+    pub(crate) tag: u16,
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -346,49 +235,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lanes_match_their_tags() {
-        for tag in 0..=0xff {
-            for lane in 0..LANES {
-                let lanes = Lanes::new();
-                lanes.set(lane, 40_000 + lane, tag);
-                assert_eq!(u32::from(lanes.slot(lane)), 40_000 + lane);
-                for other in 0..=0xff {
-                    let expected: Vec<_> =
-                        (0..LANES).filter(|&at| other == if at == lane { tag } else { 0 }).collect();
-                    let matches = lanes.matches(other);
-                    assert!((0..LANES).all(|at| matches.has(at) == expected.contains(&at)));
-                    assert_eq!(matches.first_or_any(), expected.first().copied().unwrap_or(LANES - 1));
-                    assert_eq!(matches.collect::<Vec<_>>(), expected, "{other:#x} of {tag:#x} in {lane}");
-                }
-                lanes.set(lane, 0, 0);
-                assert_eq!(lanes.matches(0).count(), LANES as usize);
-            }
+    fn a_lane_holds_what_it_is_given() {
+        let lanes = Lanes::new();
+        for lane in 0..USED_LANES {
+            assert_eq!(lanes.slot(lane), 0);
+            lanes.set(lane, 40_000 + lane, 0x1200 + u16::try_from(lane).unwrap());
         }
+        for lane in 0..USED_LANES {
+            assert_eq!(u32::from(lanes.slot(lane)), 40_000 + lane);
+            assert_eq!(lanes.matches(0x1200 + u16::try_from(lane).unwrap()).first(), Some(lane));
+        }
+        lanes.reset();
+        assert!((0..USED_LANES).all(|lane| lanes.matches(0).has(lane)));
+        assert_eq!((size_of::<Lanes>(), align_of::<Lanes>()), (64, 64));
     }
 
     #[test]
-    fn buckets_are_a_power_of_two_of_at_most_8_bytes_per_slot() {
+    fn buckets_are_enough_and_at_most_8_bytes_per_slot() {
         let bytes = u32::try_from(size_of::<Lanes>() + size_of::<Bucket>()).unwrap();
-        let least = if USED_LANES == LANES { 7 } else { 16 };
         for slots in 1..=crate::MAX_CAPACITY {
             let buckets = buckets_for(slots);
-            assert!(buckets.is_power_of_two());
-            assert!(slots < 2 * least * buckets, "{slots}: {buckets}");
-            assert!(slots < least || buckets * bytes <= slots.next_multiple_of(7) * 8, "{slots}: {buckets}");
+            assert!(buckets > 0 && slots <= 16 * buckets, "{slots}: {buckets}");
+            // One bucket more than exactly that many, as there is no part of one.
+            assert!(bytes * (buckets - 1) <= 8 * slots, "{slots}: {buckets}");
         }
     }
 
     #[test]
-    fn without_vector_registers_the_same_lanes_match() {
-        let mut tags = [0x0100_ff80_7f01_0081_u64, 0x80ff_0001_817f_00fe];
-        for step in 0..100_000u64 {
-            tags = tags.map(|half| half.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(step));
-            for tag in [0, 1, 0x80, 0xff, tags[0] & 0xff, tags[1] >> 56, step & 0xff] {
-                let bytes = tags.map(u64::to_le_bytes).concat();
-                let expected: Vec<_> =
-                    (0..LANES).filter(|&lane| u64::from(bytes[lane as usize]) == tag).collect();
-                assert_eq!(Matches::of(tags, tag).collect::<Vec<_>>(), expected);
-                assert_eq!(Matches::portable(tags, tag).collect::<Vec<_>>(), expected, "{tag:#x} {tags:#x?}");
+    fn every_bucket_is_the_home_of_its_part_of_the_hashes() {
+        for buckets in [1usize, 2, 3, 40, 7022] {
+            assert_eq!((home_number(0, buckets), home_number(u64::MAX, buckets)), (0, buckets - 1));
+            let part = u64::MAX / buckets as u64;
+            for n in 0..buckets {
+                // In the middle of its part, where rounding plays no part.
+                assert_eq!(home_number(part * n as u64 + part / 2, buckets), n);
             }
         }
     }

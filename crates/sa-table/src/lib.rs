@@ -17,6 +17,7 @@ mod slot;
 mod storage;
 mod sync;
 mod table;
+mod tags;
 mod writer;
 
 pub use handle::{Handle, MAX_CAPACITY, MAX_GENERATION};

@@ -17,22 +17,23 @@ use crate::sync::Ordering;
 /// Keys that [`Reader::find_many`] has in progress at a time: more than a processor has cache misses in progress.
 const GROUP: usize = 32;
 
-/// From how many bytes of slots on they are expected to be outside of a processor's own caches: a usual second-level one has 1 to
-/// 2 MiB. Below, the lookups of a loop overlap by themselves, and to do them in stages costs more than it brings.
-const FAR: usize = if cfg!(any(test, loom, shuttle)) { 1 } else { 1 << 21 };
+/// From how many bytes of slots on they are expected to be outside of a processor's first cache, even if only the first lines of
+/// them are used. Below, the lookups of a loop overlap by themselves, and to do them in two steps costs more than it brings.
+const FAR: usize = if cfg!(any(test, loom, shuttle)) { 1 } else { 1 << 20 };
 
 /// A batch of lookups. No entry that this finds is freed while it exists: references to entries borrow it.
 ///
 /// Made by [`SaTable::enter`](crate::SaTable::enter); end it with [`leave`](Self::leave), or go on to the next batch with
 /// [`renew`](Self::renew). Every function is wait-free: lookups by handle load one slot; lookups by key one bucket and, but for
-/// tag collisions, one slot, and at most 2 x 16 + [`MAX_CHAIN`](crate::MAX_CHAIN) slots and those that are just being
+/// tag collisions, one slot, and at most 1 + 16 + [`MAX_CHAIN`](crate::MAX_CHAIN) slots and those that are just being
 /// unlinked. They write no shared memory.
 ///
 /// An entry that is retired while a reader exists is not found by lookups that begin after the retirement; references
 /// that were obtained before stay good.
 pub struct Reader<'t, V> {
     core: &'t Core<V>,
-    /// The core's, copied: so that a loop of lookups keeps them in registers.
+    /// The core's, copied, as is the rest: a loop of lookups keeps them in registers. (For that no function that is not inlined
+    /// gets a reference to this.)
     slots: &'t [Slot<V>],
     index: Index<'t>,
     hasher: Hasher,
@@ -85,59 +86,24 @@ impl<'t, V> Reader<'t, V> {
     pub fn find(&self, key: &InboundKey) -> Option<(Handle, &V)> {
         let home = self.index.home(self.hasher.hash(key.words()));
         // Nearly always it is the first that matches. Everything else is elsewhere, so that a loop of lookups stays small.
-        for lane in home.lanes.matches(home.tag) {
-            let slot = self.slot_numbered(home.lanes.slot(lane));
+        if let Some(lane) = home.lanes.matches(home.tag).first() {
+            // SAFETY: the number is from a lane.
+            let slot = unsafe { slot_numbered(self.slots, home.lanes.slot(lane)) };
             if let Some(state) = holds_key(slot, key) {
                 // SAFETY: the slot was found live, and this thread is pinned as long as `self` is borrowed.
                 return Some((state.to_handle(), unsafe { slot.value() }));
             }
-            cold_path();
         }
         cold_path();
-        self.find_anywhere(key)
-    }
-
-    /// Goes through all lanes whose tag matches, and the chain.
-    #[cold]
-    #[inline(never)]
-    fn find_anywhere(&self, key: &InboundKey) -> Option<(Handle, &V)> {
-        let home = self.index.home(self.hasher.hash(key.words()));
-        for lane in home.lanes.matches(home.tag) {
-            let slot = self.slot_numbered(home.lanes.slot(lane));
-            if let Some(state) = holds_key(slot, key) {
-                // SAFETY: the slot was found live, and this thread is pinned as long as `self` is borrowed.
-                return Some((state.to_handle(), unsafe { slot.value() }));
-            }
-            self.line.count_here(Counter::Probes);
-        }
-        let mut index = home.bucket.load().head();
-        // No node comes twice, see `Writer::unlink_marked`; the count says so to the reader of this loop.
-        for _ in self.slots {
-            // `NONE` is the number of no slot.
-            let slot = self.slots.get(index as usize)?;
-            // Before the slot is judged. `SeqCst`: as in `Bucket::load`.
-            index = slot.place.load(Ordering::SeqCst) & LINK_MASK;
-            if let Some(state) = holds_key(slot, key) {
-                // SAFETY: as above.
-                return Some((state.to_handle(), unsafe { slot.value() }));
-            }
-            self.line.count_here(Counter::Probes);
-        }
-        None
-    }
-
-    /// The slot with a number that was in a lane, or number 0.
-    #[inline]
-    fn slot_numbered(&self, number: u16) -> &'t Slot<V> {
-        // SAFETY: lanes hold 0 or what a writer put there, the number of a slot of this table (see `Lanes::slot`), and a table
-        // has a slot 0. Nobody else calls this with anything else.
-        unsafe { self.slots.get_unchecked(number as usize) }
+        let (state, slot) = find_anywhere(self.core, self.line, key)?;
+        // SAFETY: as above.
+        Some((state.to_handle(), unsafe { slot.value() }))
     }
 
     /// Looks up many keys, and calls `each` with the number of each key, in order, and what [`find`](Self::find) says of it.
     ///
-    /// Of tables that are larger than the processor's caches all that these keys need is requested first, so that one waits
-    /// for the slowest of them, not for each in turn: about twice as fast at 65,536 entries. Of small ones it is the same as
+    /// Of tables that are larger than the processor's nearest cache the slots of all these keys are requested first, so that one
+    /// waits for the slowest of them, not for each in turn: about twice as fast at 65,536 entries. Of small ones it is the same as
     /// `find`.
     #[inline]
     pub fn find_many<'r>(
@@ -147,43 +113,33 @@ impl<'t, V> Reader<'t, V> {
     ) {
         if size_of_val(self.slots) < FAR {
             keys.iter().enumerate().for_each(|(n, key)| each(n, self.find(key)));
-        } else {
-            self.find_far(keys, each);
+            return;
+        }
+        let mut n = 0usize;
+        for keys in keys.chunks(GROUP) {
+            let mut numbers = [0; GROUP];
+            request(self.slots, self.index, self.hasher, keys, &mut numbers);
+            for (key, number) in keys.iter().zip(&numbers) {
+                // SAFETY: `request` gives numbers from lanes; and 0, but not for these keys.
+                let slot = unsafe { slot_numbered(self.slots, *number) };
+                each(n, self.find_in(slot, key));
+                // It is the number of a key in memory.
+                n = n.wrapping_add(1);
+            }
         }
     }
 
-    /// [`find_many`](Self::find_many) in stages: the buckets of a group of keys are requested, then their slots, then those are
-    /// compared. By itself, so that the loop for small tables stays small.
-    #[inline(never)]
-    fn find_far<'r>(&'r self, keys: &[InboundKey], mut each: impl FnMut(usize, Option<(Handle, &'r V)>)) {
-        let mut n = 0;
-        for keys in keys.chunks(GROUP) {
-            let mut hashes = [0; GROUP];
-            for (key, hash) in keys.iter().zip(&mut hashes) {
-                *hash = self.hasher.hash(key.words());
-                prefetch(self.index.home(*hash).lanes);
-            }
-            let mut numbers = [0; GROUP];
-            for ((_, hash), number) in keys.iter().zip(hashes).zip(&mut numbers) {
-                let home = self.index.home(hash);
-                *number = home.lanes.slot(home.lanes.matches(home.tag).first_or_any());
-                prefetch(self.slot_numbered(*number));
-            }
-            for (key, number) in keys.iter().zip(numbers) {
-                let slot = self.slot_numbered(number);
-                each(
-                    n,
-                    if let Some(state) = holds_key(slot, key) {
-                        // SAFETY: the slot was found live, and this thread is pinned as long as `self` is borrowed.
-                        Some((state.to_handle(), unsafe { slot.value() }))
-                    } else {
-                        cold_path();
-                        self.find_anywhere(key)
-                    },
-                );
-                n += 1;
-            }
+    /// The entry with this key, which is most likely in this slot.
+    #[inline]
+    fn find_in(&self, slot: &'t Slot<V>, key: &InboundKey) -> Option<(Handle, &V)> {
+        if let Some(state) = holds_key(slot, key) {
+            // SAFETY: the slot was found live, and this thread is pinned as long as `self` is borrowed.
+            return Some((state.to_handle(), unsafe { slot.value() }));
         }
+        cold_path();
+        let (state, slot) = find_anywhere(self.core, self.line, key)?;
+        // SAFETY: as above.
+        Some((state.to_handle(), unsafe { slot.value() }))
     }
 
     /// All entries that are live when the iteration comes to them, by slot number, for dumps.
@@ -213,13 +169,8 @@ impl<'t, V> Reader<'t, V> {
         if self.core.control().epoch.0.load(Ordering::Relaxed) == self.epoch {
             return Progress::default();
         }
-        self.pin_anew()
-    }
-
-    #[cold]
-    fn pin_anew(&mut self) -> Progress {
-        let progress = self.end();
-        self.epoch = self.core.pin(self.line);
+        let progress;
+        (progress, self.epoch) = pin_anew(self.core, self.line, self.epoch);
         progress
     }
 
@@ -233,8 +184,33 @@ impl<'t, V> Reader<'t, V> {
 
     #[inline]
     fn end(&mut self) -> Progress {
-        if epoch::unpin(self.line, self.epoch) { self.core.drive() } else { Progress::default() }
+        unpin(self.core, self.line, self.epoch)
     }
+}
+
+#[inline]
+fn unpin<V>(core: &Core<V>, line: &Line, epoch: u64) -> Progress {
+    if epoch::unpin(line, epoch) { core.drive() } else { Progress::default() }
+}
+
+/// Ends the pin of `epoch` and begins another; gives that one's epoch, too.
+#[cold]
+#[inline(never)]
+fn pin_anew<V>(core: &Core<V>, line: &Line, epoch: u64) -> (Progress, u64) {
+    let progress = unpin(core, line, epoch);
+    (progress, core.pin(line))
+}
+
+/// The slot with this number.
+///
+/// # Safety
+///
+/// The number was in a lane of the same table: it is 0 or what a writer put there, the number of a slot (see `Lanes::slot`), and
+/// a table has a slot 0.
+#[inline]
+unsafe fn slot_numbered<V>(slots: &[Slot<V>], number: u16) -> &Slot<V> {
+    // SAFETY: by the contract there is such a slot. (A check of it costs a twentieth of a lookup.)
+    unsafe { slots.get_unchecked(number as usize) }
 }
 
 /// The state of this slot, if it is live and has this key. The caller is pinned.
@@ -243,6 +219,51 @@ fn holds_key<V>(slot: &Slot<V>, key: &InboundKey) -> Option<State> {
     let state = slot.state();
     // SAFETY: Live was loaded, and the caller is pinned.
     (state.is(Phase::Live) && unsafe { slot.key() } == key.words()).then_some(state)
+}
+
+/// The live slot with this key, and its state, from any lane whose tag matches or from the chain. The caller is pinned.
+#[cold]
+#[inline(never)]
+fn find_anywhere<'t, V>(core: &'t Core<V>, line: &Line, key: &InboundKey) -> Option<(State, &'t Slot<V>)> {
+    let home = core.home(key.words());
+    for lane in home.lanes.matches(home.tag).lanes() {
+        let slot = core.slot(u32::from(home.lanes.slot(lane)));
+        if let Some(state) = holds_key(slot, key) {
+            return Some((state, slot));
+        }
+        line.count_here(Counter::Probes);
+    }
+    let mut index = home.bucket.load().head();
+    // No node comes twice, see `Writer::unlink_marked`; the count says so to the reader of this loop.
+    for _ in core.slots() {
+        // `NONE` is the number of no slot.
+        let slot = core.slots().get(index as usize)?;
+        // Before the slot is judged. `SeqCst`: as in `Bucket::load`.
+        index = slot.place.load(Ordering::SeqCst) & LINK_MASK;
+        if let Some(state) = holds_key(slot, key) {
+            return Some((state, slot));
+        }
+        line.count_here(Counter::Probes);
+    }
+    None
+}
+
+/// Requests the slots in which these keys most likely are, and gives their numbers. Waits for no slot, but for buckets, of which there
+/// are few enough for a near cache.
+#[inline(never)]
+fn request<V>(
+    slots: &[Slot<V>],
+    index: Index<'_>,
+    hasher: Hasher,
+    keys: &[InboundKey],
+    numbers: &mut [u16; GROUP],
+) {
+    for (key, number) in keys.iter().zip(numbers) {
+        let home = index.home(hasher.hash(key.words()));
+        *number = home.lanes.slot(home.lanes.matches(home.tag).first_or_any());
+        // SAFETY: the number is from a lane.
+        prefetch(unsafe { slot_numbered(slots, *number) });
+    }
 }
 
 impl<V> Drop for Reader<'_, V> {

@@ -354,16 +354,16 @@ mod tests {
     #[test]
     fn keys_have_homes_in_the_table() {
         let hasher = Hasher::new(7);
-        for count in [1, 2, 4, 1024, 16_384] {
+        for count in [1, 2, 3, 1000, 7022] {
             let lanes: Vec<_> = (0..count).map(|_| crate::index::Lanes::new()).collect();
             let buckets: Vec<_> = (0..count).map(|_| crate::index::Bucket::new()).collect();
-            // SAFETY: the counts above are powers of two.
+            // SAFETY: as many of both, and no count above is 0.
             let index = unsafe { crate::index::Index::new(&lanes, &buckets) };
             let hashes = (0..1000).map(|spi| crate::InboundKey::v4(spi, [10, 0, 0, 1], crate::Protocol::Ah));
             for hash in hashes.map(|key| hasher.hash(key.words())).chain([0, 1, u64::MAX, 1 << 32]) {
                 let home = index.home(hash);
                 let at = |of: *const u8, base: *const u8, size: usize| (of.addr() - base.addr()) / size;
-                let lane = at(std::ptr::from_ref(home.lanes).cast(), lanes.as_ptr().cast(), 48);
+                let lane = at(std::ptr::from_ref(home.lanes).cast(), lanes.as_ptr().cast(), 64);
                 let bucket = at(std::ptr::from_ref(home.bucket).cast(), buckets.as_ptr().cast(), 8);
                 assert!(lane == bucket && bucket < count);
             }

@@ -17,7 +17,7 @@ const BLOCK_ALIGN: usize = 16;
 /// The block's parts start at cache lines even where their types do not ask for it.
 const PART_ALIGN: usize = 64;
 
-/// How many of each thing a table has. None is 0, and `buckets` (and lanes, one of each) is a power of two.
+/// How many of each thing a table has; as many lanes as `buckets`. None is 0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dimensions {
     pub(crate) slots: u32,
@@ -159,7 +159,7 @@ impl<V> Storage<V> {
     #[inline]
     pub(crate) fn index(&self) -> Index<'_> {
         let count = self.dims.buckets as usize;
-        // SAFETY: by the invariants; `dims.buckets` is a power of two.
+        // SAFETY: by the invariants; `dims.buckets` is not 0.
         unsafe {
             Index::new(
                 slice::from_raw_parts(self.lanes.as_ptr(), count),
