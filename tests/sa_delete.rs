@@ -11,7 +11,7 @@ use control::{
     Flow, Roadblock, SA_DELETE_REQ, Source, add, delete, load, offload_parameters, set, slot_1, status,
     table, watch_freed_memory,
 };
-use ndis_lab::ipsec_v2::{AddSaList, DeleteSaList};
+use ndis_lab::ipsec_v2::{AddSaList, DeleteSaList, Operation};
 use ndis_lab::{AdapterConfig, Lab, Oid, SendNbl};
 use ndis_sys::{
     NDIS_OBJECT_HEADER, NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_DATA, NDIS_STATUS_INVALID_LENGTH,
@@ -421,52 +421,77 @@ fn table_of(adapter: &ndis_lab::Adapter, path: &str) -> Option<usize> {
     if path == "regular" { None } else { table(adapter).1.first().map(|_| 0) }
 }
 
-/// One processor, so that all that is at work shares one line of the SA table. Additions that are refused go on all the time;
-/// whichever of them is the last in the way of a deletion has to complete its request.
-fn refused_additions_complete_deletions(source: Source) {
+/// What may be the last in the way of a deletion.
+type Noise = fn(&ndis_lab::Adapter, &Flow);
+
+/// Requests that look at the SA table for a moment, and are told nothing of the deletion that they hold up.
+const NOISES: [(&str, Noise); 4] = [
+    ("refused additions", |a, there_already| {
+        control::refuses(a, &there_already.parameters(true), NDIS_STATUS_INVALID_PARAMETER);
+    }),
+    ("updates", |a, there_already| {
+        set(a, ndis_lab::ipsec_v2::update_sa(there_already.inbound, Operation::Esp, there_already.spi, 7));
+    }),
+    ("updates of nothing", |a, there_already| {
+        let request = ndis_lab::ipsec_v2::update_sa(1, Operation::Esp, there_already.spi, 7);
+        assert_eq!(status(a.oid(request).unwrap().status), status(NDIS_STATUS_INVALID_PARAMETER));
+    }),
+    ("dumps", |a, _| {
+        table(a);
+    }),
+];
+
+/// One processor, so that all that is at work shares one line of the SA table. Something else goes on all the time; whichever of it is
+/// the last in the way of a deletion has to complete its request.
+fn others_complete_deletions(source: Source) {
     let lab = Lab::builder().processors(1).build();
     let Some(driver) = load(source, &lab) else { return };
-    let a = driver.add_adapter(AdapterConfig::new().keyword("SaOffloadCapacity", "64")).unwrap();
-    let there_already = Flow::new(2, 1, 1);
-    add(&a, &there_already.parameters(true));
-    let stop = AtomicBool::new(false);
-    let mut pended = 0;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Relaxed) {
-                control::refuses(&a, &there_already.parameters(true), NDIS_STATUS_INVALID_PARAMETER);
+    for (what, noise) in NOISES {
+        let a = driver.add_adapter(AdapterConfig::new().keyword("SaOffloadCapacity", "64")).unwrap();
+        let mut there_already = Flow::new(2, 1, 1).extended(7);
+        there_already.inbound = add(&a, &there_already.parameters(true));
+        let stop = AtomicBool::new(false);
+        let mut pended = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    noise(&a, &there_already);
+                }
+            });
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                for spi in 2..10_000 {
+                    // Often enough, where it happens at all: it takes two processors at the same moment.
+                    if pended == 5 {
+                        break;
+                    }
+                    let handle = add(&a, &Flow::new(1, 2, spi).parameters(false));
+                    let pending = a.oid_begin(DeleteSaList::new(&[handle]).unwrap().request()).unwrap();
+                    pended += u32::from(pending.pended());
+                    assert!(
+                        pending.wait(PATIENCE).unwrap(),
+                        "{what}: nobody completes the request, SPI {spi}"
+                    );
+                    assert_eq!(status(pending.finish().unwrap().status), status(NDIS_STATUS_SUCCESS));
+                }
+            }));
+            stop.store(true, Relaxed);
+            if let Err(panic) = outcome {
+                resume_unwind(panic);
             }
         });
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            for spi in 2..40_000 {
-                // Often enough, where it happens at all: it takes two processors at the same moment.
-                if pended == 5 {
-                    break;
-                }
-                let handle = add(&a, &Flow::new(1, 2, spi).parameters(false));
-                let pending = a.oid_begin(DeleteSaList::new(&[handle]).unwrap().request()).unwrap();
-                pended += u32::from(pending.pended());
-                assert!(pending.wait(PATIENCE).unwrap(), "nobody completes the request, SPI {spi}");
-                assert_eq!(status(pending.finish().unwrap().status), status(NDIS_STATUS_SUCCESS));
-            }
-        }));
-        stop.store(true, Relaxed);
-        if let Err(panic) = outcome {
-            resume_unwind(panic);
-        }
-    });
-    eprintln!("{source:?}: {pended} requests waited for an addition");
-    control::stop(&a);
+        eprintln!("{source:?}: {pended} requests waited for {what}");
+        control::stop(&a);
+    }
     driver.unload().unwrap();
     lab.assert_clean();
 }
 
 #[test]
-fn refused_additions_complete_deletions_native() {
-    refused_additions_complete_deletions(Source::Native);
+fn others_complete_deletions_native() {
+    others_complete_deletions(Source::Native);
 }
 
 #[test]
-fn refused_additions_complete_deletions_image() {
-    refused_additions_complete_deletions(Source::Image);
+fn others_complete_deletions_image() {
+    others_complete_deletions(Source::Image);
 }

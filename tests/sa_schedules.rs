@@ -269,6 +269,29 @@ on_both! {
         assert_eq!((summary.deleted, summary.waiting, entries.len()), (41, 0, 0));
     }
 
+    /// An addition to a full table frees an SA that is being deleted, as it needs the slot: it is for the addition to tell.
+    fn an_addition_frees_one_of_its_sas(bench) {
+        let a = bench.station_with(1, ndis_lab::AdapterConfig::new().keyword("SaOffloadCapacity", "2"));
+        let handles: Vec<_> = (1..=2).map(|spi| control::add(&a, &Flow::new(1, 2, spi).parameters(false))).collect();
+        let frees = Frees::watch(bench);
+        let (other, request) = (a.clone(), DeleteSaList::new(&handles).unwrap().request());
+        let deletion = std::thread::spawn(move || other.oid_begin(request).unwrap());
+        // It has got to the one, and the addition to the other.
+        let mine = frees.wait(None);
+        let other = a.clone();
+        let addition = std::thread::spawn(move || control::add(&other, &Flow::new(1, 2, 3).parameters(false)));
+        let helping = frees.wait(Some(mine));
+        frees.release(mine);
+        let deletion = deletion.join().unwrap();
+        assert!(deletion.pended() && !deletion.is_done(), "an SA of the list is not freed yet");
+        frees.release(helping);
+        let added = addition.join().unwrap();
+        ends(deletion, NDIS_STATUS_SUCCESS, "the list");
+        let (summary, entries) = control::table(&a);
+        assert_eq!((summary.deleted, summary.waiting, entries.len()), (2, 0, 1));
+        assert!(!handles.contains(&added));
+    }
+
     /// The sender's SA is deleted while the packet is on its way out, and the receiver's while it comes in.
     fn it_comes_before_each_call_of_a_packet(bench) {
         let (a, b) = (bench.station(1), bench.station(2));
