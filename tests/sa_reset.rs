@@ -71,6 +71,62 @@ fn no_handle_is_left(adapter: &Adapter) {
     }
 }
 
+/// [`what_comes_during_a_reset`] with a DELETE_SA on the direct or the regular path.
+fn comes_during_a_reset(bench: &Bench, direct: bool) {
+    let (a, b) = (fragile(bench, 1), bench.station(2));
+    let mut flow = Flow::new(1, 2, 0x20).extended(1).add(&a, &b);
+    let mut kept = Flow::new(1, 2, 0x21).add(&a, &b);
+    let block = Roadblock::new(&bench.lab);
+    let first = flow.next(b"a packet of the flow");
+    let sender = block.send(&a, vec![first, flow.next(b"held up")]);
+    let delete = DeleteSaList::new(&[flow.handle]).unwrap();
+    let mut request = delete.request();
+    request.direct = direct;
+    let pending = a.oid_begin(request).unwrap();
+    assert!(pending.pended() && !pending.is_done());
+    let resetting = {
+        let a = a.clone();
+        std::thread::spawn(move || a.reset(0).unwrap())
+    };
+    // The reset's first act.
+    assert!(pending.wait(Duration::from_secs(5)).unwrap());
+    assert_eq!(status(pending.finish().unwrap().status), status(NDIS_STATUS_REQUEST_ABORTED));
+    assert!(!resetting.is_finished());
+    let requests = [
+        (
+            "ADD_SA_EX",
+            Oid::set(
+                ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
+                Flow::new(1, 2, 0x22).parameters(false).add_sa_ex(),
+            )
+            .direct(),
+        ),
+        ("UPDATE_SA", update_sa(kept.handle, Operation::Esp, kept.spi, 2)),
+        ("DELETE_SA", DeleteSaList::new(&[kept.handle]).unwrap().request()),
+        ("DELETE_SA at dispatch", DeleteSaList::new(&[kept.handle]).unwrap().request().at_dispatch()),
+        ("a regular query", Oid::query(ndis_sys::OID_GEN_STATISTICS, 152)),
+        ("a regular set", Oid::set_u32(ndis_sys::OID_GEN_CURRENT_PACKET_FILTER, 0)),
+    ];
+    for (what, request) in requests {
+        let outcome = a.oid(request).unwrap();
+        assert_eq!(status(outcome.status), status(NDIS_STATUS_NOT_ACCEPTED), "{what}");
+        assert_eq!((outcome.bytes_read, outcome.bytes_written), (0, 0), "{what}");
+    }
+    no_handle_is_left(&a);
+    let outcome = a.send(&[kept.next(b"refused")]).unwrap();
+    assert_eq!(status(outcome[0].status), status(NDIS_STATUS_RESET_IN_PROGRESS));
+    assert!(!resetting.is_finished());
+    block.release();
+    let outcome = resetting.join().unwrap();
+    assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
+    assert_eq!(sender.join().unwrap(), [NDIS_STATUS_SUCCESS, NDIS_STATUS_FAILURE]);
+    assert_eq!(slot_1(&receive(&b)), CRYPTO_DONE);
+    // The deletion happened; the other SA is as it was.
+    flow.is_refused(&a, &b);
+    kept.works(&a, &b);
+    assert_eq!((table(&a).1.len(), table(&a).0.waiting), (1, 0));
+}
+
 on_both! {
     /// The device wedges in the middle of a chain; the reset brings SAs, handles, filters and traffic back.
     fn a_wedged_device_is_found_and_reset(bench) {
@@ -111,54 +167,12 @@ on_both! {
         }
     }
 
-    /// While a packet is in progress the reset waits; requests and sends are turned away, pended deletes are cut off.
+    /// While a packet is in progress the reset waits; requests and sends are turned away, pended deletes, of either path, are
+    /// cut off.
     fn what_comes_during_a_reset(bench) {
-        let (a, b) = (fragile(bench, 1), bench.station(2));
-        let mut flow = Flow::new(1, 2, 0x20).extended(1).add(&a, &b);
-        let mut kept = Flow::new(1, 2, 0x21).add(&a, &b);
-        let block = Roadblock::new(&bench.lab);
-        let first = flow.next(b"a packet of the flow");
-        let sender = block.send(&a, vec![first, flow.next(b"held up")]);
-        let delete = DeleteSaList::new(&[flow.handle]).unwrap();
-        let pending = a.oid_begin(delete.request()).unwrap();
-        assert!(pending.pended() && !pending.is_done());
-        let resetting = {
-            let a = a.clone();
-            std::thread::spawn(move || a.reset(0).unwrap())
-        };
-        // The reset's first act.
-        assert!(pending.wait(Duration::from_secs(5)).unwrap());
-        assert_eq!(status(pending.finish().unwrap().status), status(NDIS_STATUS_REQUEST_ABORTED));
-        assert!(!resetting.is_finished());
-        let requests = [
-            ("ADD_SA_EX", Oid::set(
-                ndis_sys::OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
-                Flow::new(1, 2, 0x22).parameters(false).add_sa_ex(),
-            ).direct()),
-            ("UPDATE_SA", update_sa(kept.handle, Operation::Esp, kept.spi, 2)),
-            ("DELETE_SA", DeleteSaList::new(&[kept.handle]).unwrap().request()),
-            ("DELETE_SA at dispatch", DeleteSaList::new(&[kept.handle]).unwrap().request().at_dispatch()),
-            ("a regular query", Oid::query(ndis_sys::OID_GEN_STATISTICS, 152)),
-            ("a regular set", Oid::set_u32(ndis_sys::OID_GEN_CURRENT_PACKET_FILTER, 0)),
-        ];
-        for (what, request) in requests {
-            let outcome = a.oid(request).unwrap();
-            assert_eq!(status(outcome.status), status(NDIS_STATUS_NOT_ACCEPTED), "{what}");
-            assert_eq!((outcome.bytes_read, outcome.bytes_written), (0, 0), "{what}");
+        for direct in [true, false] {
+            comes_during_a_reset(bench, direct);
         }
-        no_handle_is_left(&a);
-        let outcome = a.send(&[kept.next(b"refused")]).unwrap();
-        assert_eq!(status(outcome[0].status), status(NDIS_STATUS_RESET_IN_PROGRESS));
-        assert!(!resetting.is_finished());
-        block.release();
-        let outcome = resetting.join().unwrap();
-        assert_eq!(status(outcome.status), status(NDIS_STATUS_SUCCESS));
-        assert_eq!(sender.join().unwrap(), [NDIS_STATUS_SUCCESS, NDIS_STATUS_FAILURE]);
-        assert_eq!(slot_1(&receive(&b)), CRYPTO_DONE);
-        // The deletion happened; the other SA is as it was.
-        flow.is_refused(&a, &b);
-        kept.works(&a, &b);
-        assert_eq!((table(&a).1.len(), table(&a).0.waiting), (1, 0));
     }
 
     /// Sends that a wedged device holds end with a pause, sleep, removal or their cancellation.
