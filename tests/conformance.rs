@@ -12,6 +12,7 @@ const NOT_APPLICABLE: &[&str] = &[
     "control-devices",
     // It has nothing to do when the machine crashes.
     "shutdown-bugcheck",
+    "bugcheck-callbacks",
     // It can be without.
     "reset",
     // It offloads neither.

@@ -355,6 +355,7 @@ impl Driver {
         }
         self.check_leaks("unloaded");
         self.machine.io.forget_deleted(self.core.id);
+        self.machine.forget_crash_callbacks(self.core.id);
         Ok(())
     }
 

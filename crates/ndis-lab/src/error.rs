@@ -1,6 +1,6 @@
 //! What can go wrong for a user of the lab. Broken rules are not errors: see [`crate::rules`].
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::adapter::{AdapterId, State};
 use crate::loader::LoadError;
@@ -23,14 +23,38 @@ pub struct BugCheck {
     pub detail: String,
     /// The driver's frames.
     pub stack: CallStack,
+    /// What the bug check called: MiniportShutdownEx, and the callbacks of drivers.
+    pub called: Vec<CrashCall>,
+}
+
+/// Something that a bug check calls: see [`BugCheck::called`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrashCall {
+    /// What was called, and for whom.
+    pub name: String,
+    /// What went wrong in it.
+    pub failure: Option<String>,
+}
+
+impl fmt::Display for CrashCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was called", self.name)?;
+        self.failure.as_ref().map_or(Ok(()), |failure| write!(f, ", and failed: {failure}"))
+    }
 }
 
 impl BugCheck {
-    /// All that is known, in several lines: what [`fmt::Display`] says, and the stack with its names.
+    /// All that is known, in several lines: what [`fmt::Display`] says, the stack with its names, and what was called
+    /// then.
     pub fn report(&self) -> String {
         let stack = self.stack.to_string();
         let stack = if stack.is_empty() { "     (no stack)\n".to_owned() } else { stack };
-        format!("{self}\n{stack}")
+        let mut text = format!("{self}\n{stack}");
+        for call in &self.called {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {call}");
+        }
+        text
     }
 }
 

@@ -9,7 +9,7 @@ use ndis_sys::DRIVER_INITIALIZE;
 use crate::call::CallPoint;
 use crate::census::Census;
 use crate::driver::{Code, Driver};
-use crate::error::{BugCheck, LabError};
+use crate::error::{BugCheck, CrashCall, LabError};
 use crate::exports;
 use crate::fault::FaultPoint;
 use crate::loader::{Image, LoadError, MissingImport};
@@ -238,6 +238,17 @@ impl Lab {
     /// The bugcheck that stopped the machine.
     pub fn bugcheck(&self) -> Option<BugCheck> {
         self.machine.bugcheck()
+    }
+
+    /// Calls, at HIGH_LEVEL and in their order, what a bug check calls: MiniportShutdownEx of the adapters that asked for it
+    /// (for [`ShutdownAction::BugCheck`](crate::ShutdownAction)), and the bugcheck callbacks of drivers. The machine goes on:
+    /// a rehearsal.
+    ///
+    /// # Errors
+    /// [`LabError::BugCheck`] if the machine has stopped.
+    pub fn rehearse_bugcheck(&self) -> Result<Vec<CrashCall>, LabError> {
+        self.machine.alive()?;
+        Ok(self.machine.rehearse_crash())
     }
 
     /// What happened so far on a deterministic machine: handlers called, and functions that the driver

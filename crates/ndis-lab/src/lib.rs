@@ -61,7 +61,7 @@ pub use adapter::{
 pub use call::{CallHook, CallPoint};
 pub use census::{Census, Item};
 pub use driver::{Driver, Registered};
-pub use error::{BugCheck, LabError};
+pub use error::{BugCheck, CrashCall, LabError};
 pub use exports::functions;
 pub use fault::{FaultHook, FaultPoint};
 pub use lab::{Lab, LabBuilder};

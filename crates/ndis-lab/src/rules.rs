@@ -69,7 +69,7 @@ rules! {
     POOL_OVERRUN = "pool-overrun", "Nothing before or behind a pool block is touched.", "special-pool";
     POOL_USE_AFTER_FREE = "pool-use-after-free", "A freed block is neither written nor read.", "special-pool";
     POOL_WRONG_LENGTH = "pool-wrong-length", "NdisFreeMemory gets the length of the allocation.", "nf-ndis-ndisfreememory";
-    POOL_IN_USE = "pool-in-use", "A block that holds a queued DPC, a set timer or a held lock is not freed.", "nf-wdm-exfreepoolwithtag";
+    POOL_IN_USE = "pool-in-use", "A block that holds a queued DPC, a set timer, a held lock or a registered record is not freed.", "nf-wdm-exfreepoolwithtag";
 
     // Registration and initialisation
     REGISTER_CHARACTERISTICS = "register-characteristics", "Driver characteristics have type, revision, size and versions that belong together.", "ns-ndis-_ndis_miniport_driver_characteristics";
@@ -161,6 +161,7 @@ rules! {
 
     ASSERTION = "assertion", "The driver's own assertions hold.", "nf-wdm-nt_assert";
     CALLBACK_USE = "callback-use", "What a driver registered to be called back is deregistered once, with what the registration gave.", "nf-wdm-keregisterprocessorchangecallback";
+    BUGCHECK_CALLBACK = "bugcheck-callback", "What is called at a bug check runs at HIGH_LEVEL: it touches resident memory, calls next to nothing, and comes back.", "writing-a-bug-check-callback-routine";
     AFFINITY = "affinity-not-restored", "A handler restores the affinity of its thread.", "nf-wdm-kereverttouseraffinitythreadex";
 
     LOOKASIDE_USE = "lookaside-use", "A lookaside list is initialised once, deleted before its memory goes, and gets back its own entries.", "using-lookaside-lists";

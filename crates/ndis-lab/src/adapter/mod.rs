@@ -199,6 +199,12 @@ impl AdapterCore {
         self.closed.store(now + u64::from((now % 2 == 1) != closed), Ordering::Release);
     }
 
+    /// Whether NDIS tells it of a bug check: it asked for that, or is older than the flag by which one asks.
+    pub(crate) fn wants_bugcheck(&self) -> bool {
+        let flags = self.attributes.lock().registration.map_or(0, |attributes| attributes.flags);
+        flags & ndis_sys::NDIS_MINIPORT_ATTRIBUTES_REGISTER_BUGCHECK_CALLBACK != 0 || self.driver.minor() < 30
+    }
+
     pub(crate) fn context(&self) -> usize {
         // Acquire: pairs with `set_context`, so that the driver's context is complete.
         self.context.load(Ordering::Acquire)

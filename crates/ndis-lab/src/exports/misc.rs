@@ -8,9 +8,10 @@ use ndis_sys::{
 };
 
 use super::{Export, exports, leaves, outside};
+use crate::machine::crash::Registration;
 use crate::machine::ob::SYSTEM;
 use crate::machine::pool::PoolKind;
-use crate::machine::{Origin, processor_block, thread};
+use crate::machine::{processor_block, thread};
 use crate::rules;
 
 const STATUS_NO_MEMORY: NTSTATUS = 0xc000_0017_u32.cast_signed();
@@ -20,8 +21,6 @@ const NO_TAG: ULONG = u32::from_le_bytes(*b"None");
 const CONTIGUOUS: ULONG = u32::from_le_bytes(*b"Cont");
 /// Bytes of a kernel stack.
 const KERNEL_STACK: usize = 24 << 10;
-/// What a bugcheck callback is called in reports.
-const BUGCHECK: &str = "bugcheck callback";
 
 /// Contiguous memory starts on a page.
 fn contiguous(size: usize) -> usize {
@@ -131,26 +130,28 @@ exports! { TABLE in "ntoskrnl.exe" {
         Ok(())
     }
 
-    ANY fn KeRegisterBugCheckCallback(call, record: PVOID, _routine: PVOID, _buffer: PVOID, _length: ULONG, _component: *const u8) -> BOOLEAN {
-        let mut callbacks = call.callbacks.lock();
-        let fresh = !callbacks.contains_key(&(record as usize));
-        callbacks.entry(record as usize).or_insert((BUGCHECK, Origin::here()));
-        Ok(u8::from(fresh))
+    ANY fn KeRegisterBugCheckCallback(
+        call, record: PVOID, routine: PVOID, buffer: PVOID, length: ULONG, component: *const u8,
+    ) -> BOOLEAN {
+        let kind = Registration::Buffer(buffer as usize, length);
+        // SAFETY: the caller's record and string.
+        Ok(u8::from(unsafe { call.register_crash_callback(record as usize, routine as usize, kind, component) }))
     }
 
-    ANY fn KeRegisterBugCheckReasonCallback(call, record: PVOID, _routine: PVOID, _reason: i32, _component: *const u8) -> BOOLEAN {
-        let mut callbacks = call.callbacks.lock();
-        let fresh = !callbacks.contains_key(&(record as usize));
-        callbacks.entry(record as usize).or_insert((BUGCHECK, Origin::here()));
-        Ok(u8::from(fresh))
+    ANY fn KeRegisterBugCheckReasonCallback(
+        call, record: PVOID, routine: PVOID, reason: i32, component: *const u8,
+    ) -> BOOLEAN {
+        let kind = Registration::Reason(reason);
+        // SAFETY: the caller's record and string.
+        Ok(u8::from(unsafe { call.register_crash_callback(record as usize, routine as usize, kind, component) }))
     }
 
     ANY fn KeDeregisterBugCheckCallback(call, record: PVOID) -> BOOLEAN {
-        Ok(u8::from(call.callbacks.lock().remove(&(record as usize)).is_some()))
+        Ok(u8::from(call.deregister_crash_callback(record as usize)))
     }
 
     ANY fn KeDeregisterBugCheckReasonCallback(call, record: PVOID) -> BOOLEAN {
-        Ok(u8::from(call.callbacks.lock().remove(&(record as usize)).is_some()))
+        Ok(u8::from(call.deregister_crash_callback(record as usize)))
     }
 
     UP_TO_APC fn KeExpandKernelStackAndCallout(call, routine: PVOID, parameter: PVOID, size: usize) -> NTSTATUS {

@@ -93,6 +93,9 @@ fn shell<R>(function: &'static Function, body: impl FnOnce(&Call<'_>) -> Result<
     }
 }
 
+/// `IRQL_NOT_LESS_OR_EQUAL`.
+const IRQL_NOT_LESS_OR_EQUAL: u32 = 0xa;
+
 fn run<R>(
     function: &'static Function,
     body: impl FnOnce(&Call<'_>) -> Result<R, Stopped>,
@@ -119,6 +122,11 @@ fn run<R>(
             (min, _) => format!("{} and above", rules::irql_name(min)),
         };
         machine.violate(rules::IRQL_FUNCTION, format!("{} at {at}; it allows {want}", function.name));
+        if thread::with(|thread| thread.crash.is_calling()) {
+            // It might wait for what nobody does any more.
+            let text = format!("{} is called in it", function.name);
+            return Err(machine.stop(IRQL_NOT_LESS_OR_EQUAL, [0, irql.into(), 0, 0], text));
+        }
     }
     machine.note_function(function.name);
     machine.tell_call(function.name);

@@ -20,6 +20,7 @@ use crate::rules::{self, Past, Rule, Violation};
 use crate::symbols::CallStack;
 
 pub(crate) mod copy;
+pub(crate) mod crash;
 pub(crate) mod dispatcher;
 pub(crate) mod dpc;
 #[cfg(target_os = "linux")]
@@ -268,6 +269,9 @@ pub(crate) struct Machine {
     pub(crate) boot_time: u64,
     /// Registrations by which something calls the driver back, or may: by handle or address.
     pub(crate) callbacks: Mutex<AddressMap<(&'static str, Origin)>>,
+    pub(crate) crash_callbacks: crash::Callbacks,
+    /// The machine has stopped, and what a bug check calls was not called yet.
+    crash_due: AtomicBool,
     pub(crate) schedule: Option<schedule::Schedule>,
     /// How many more call stacks are kept: see [`Origin::here`].
     stacks_left: AtomicU32,
@@ -323,6 +327,8 @@ impl Machine {
             started: Instant::now(),
             boot_time: boot_time(options.seed.is_some()),
             callbacks: Mutex::default(),
+            crash_callbacks: crash::Callbacks::default(),
+            crash_due: AtomicBool::new(false),
             schedule: options.seed.map(schedule::Schedule::new),
             stacks_left: AtomicU32::new(KEPT_STACKS),
             lock_stacks_left: AtomicU32::new(KEPT_LOCK_STACKS),
@@ -417,6 +423,12 @@ impl Machine {
         });
         let mut bugcheck = self.bugcheck.lock();
         let first = bugcheck.is_none();
+        if thread::with(|thread| thread.crash.is_calling()) {
+            drop(bugcheck);
+            let what = what.into();
+            thread::with(|thread| thread.crash.fail(format!("bugcheck {code:#x}: {what}")));
+            return Stopped::new();
+        }
         if first {
             *bugcheck = Some(BugCheck {
                 code,
@@ -426,7 +438,10 @@ impl Machine {
                 adapter,
                 detail: what.into(),
                 stack: stack::capture(function.is_none()),
+                called: Vec::new(),
             });
+            // Relaxed: see `settle_crash`.
+            self.crash_due.store(true, Ordering::Relaxed);
         }
         let detail = bugcheck.as_ref().map(ToString::to_string).unwrap_or_default();
         drop(bugcheck);
@@ -447,11 +462,15 @@ impl Machine {
     }
 
     pub(crate) fn is_dead(&self) -> bool {
-        // Acquire: pairs with the store in `stop`.
-        self.dead.load(Ordering::Acquire)
+        // Acquire: pairs with the store in `stop`. What a bug check calls runs on a machine that has stopped.
+        self.dead.load(Ordering::Acquire) && !thread::with(|thread| thread.crash.is_calling())
     }
 
     pub(crate) fn bugcheck(&self) -> Option<BugCheck> {
+        // The machine may have been stopped by the lab, and not by a thread in a driver.
+        if thread::with(|thread| thread.frame().is_null()) {
+            self.settle_crash();
+        }
         self.bugcheck.lock().clone()
     }
 

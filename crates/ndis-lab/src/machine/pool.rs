@@ -297,6 +297,11 @@ impl Machine {
             self.violate(rules::POOL_IN_USE, format!("{what}, {address:#x}, lies in {}", block.info));
             self.forget_work(address);
         }
+        if let Some(record) = self.crash_record_within(&range) {
+            let text =
+                format!("bugcheck callback record {record:#x} is registered, and lies in {}", block.info);
+            self.violate(rules::POOL_IN_USE, text);
+        }
         if let Some(resource) = self.resources.remove_within(&range) {
             self.violate(
                 rules::RESOURCE_USE,

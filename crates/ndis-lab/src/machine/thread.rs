@@ -118,6 +118,8 @@ pub(crate) struct Thread {
     pub(crate) affinity: Cell<u64>,
     /// ERESOURCEs that it holds, each as often as it acquired them.
     pub(crate) resources: RefCell<Vec<usize>>,
+    /// What it does for a bug check.
+    pub(crate) crash: super::crash::Crash,
     /// Driver code was left from within its panic.
     pub(super) panicked: Cell<bool>,
     /// Wild pointers of the driver that the lab followed.
@@ -150,6 +152,7 @@ thread_local! {
             mutexes: RefCell::new(Vec::new()),
             affinity: Cell::new(0),
             resources: RefCell::new(Vec::new()),
+            crash: super::crash::Crash::new(),
             panicked: Cell::new(false),
             #[cfg(target_os = "linux")]
             wild: super::wild::Touches::new(),
@@ -284,6 +287,11 @@ impl Thread {
         processor_block::set_processor(processor);
     }
 
+    /// Puts the thread at an IRQL without a processor of its own: all others have stopped. The one before.
+    pub(super) fn stand_at(&self, irql: u8) -> u8 {
+        self.irql.replace(irql)
+    }
+
     /// What the thread holds that is to be given back before a handler returns.
     fn debts(&self) -> Debts {
         Debts {
@@ -416,6 +424,7 @@ impl Machine {
             }
             (outer, thread.debts())
         });
+        let outermost = outer.1.is_null();
         let before = irql();
         let during = before.max(entry.irql);
         if during != before {
@@ -461,6 +470,9 @@ impl Machine {
             thread.irql.set(irql);
             thread.processor.set(processor);
         });
+        if result.is_err() && outermost && !with(|thread| thread.crash.is_calling()) {
+            self.settle_crash();
+        }
         result
     }
 

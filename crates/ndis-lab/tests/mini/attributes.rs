@@ -13,7 +13,9 @@ pub(super) unsafe fn set_registration(handle: NDIS_HANDLE, context: *mut Adapter
     a.RegistrationAttributes = NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES {
         Header: header(NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES, 1, size),
         MiniportAdapterContext: context.cast(),
-        AttributeFlags: NDIS_MINIPORT_ATTRIBUTES_NDIS_WDM | NDIS_MINIPORT_ATTRIBUTES_NO_PAUSE_ON_SUSPEND,
+        AttributeFlags: NDIS_MINIPORT_ATTRIBUTES_NDIS_WDM
+            | NDIS_MINIPORT_ATTRIBUTES_NO_PAUSE_ON_SUSPEND
+            | NDIS_MINIPORT_ATTRIBUTES_REGISTER_BUGCHECK_CALLBACK,
         CheckForHangTimeInSeconds: 0,
         InterfaceType: NdisInterfaceInternal,
     };

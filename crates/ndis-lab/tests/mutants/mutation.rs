@@ -552,6 +552,13 @@ mutations! {
     OffAddsSas: "sa-outlives-changes"; "takes SAs while IPsec is switched off"
     PauseDropsSas: "sa-outlives-changes"; "drops its SAs in a pause"
     KeysNotWiped: "keys-are-wiped"; "frees memory with keys in it"
+    // Bug checks
+    CrashAllocates: "bugcheck-callbacks", IRQL_FUNCTION; "allocates memory at a bug check"
+    CrashFollowsNull: "bugcheck-callbacks", BUGCHECK_CALLBACK; "follows NULL at a bug check"
+    CrashTouchesPaged: "bugcheck-callbacks", IRQL_PAGED_ACCESS; "reads paged memory at a bug check"
+    CrashRecordOverwritten: "bugcheck-callbacks", CALLBACK_USE; "overwrites the record of its bugcheck callback"
+    CrashRecordDirty: "driver-entry", CALLBACK_USE; "registers a bugcheck callback by a record that it did not initialise"
+    CrashRecordLeft: "driver-entry", LEAK_UNLOAD; "leaves its bugcheck callback registered"
     // Control device
     ControlLeft: "driver-entry", LEAK_UNLOAD; "leaves its control device behind"
     ControlDeregisteredTwice: "driver-entry", HANDLE_UNKNOWN; "deregisters its control device twice"

@@ -11,7 +11,7 @@ use crate::adapter::send::{SendNbl, SendOptions};
 use crate::adapter::{Adapter, HaltAction, PauseReason, PnpEvent, ShutdownAction, State};
 use crate::conformance::context::Context;
 use crate::conformance::station::{self, BROADCAST, Pair, SILENCE, STRANGER};
-use crate::conformance::{Case, Need, Outcome, check, status_text};
+use crate::conformance::{Case, Need, Outcome, Stop, check, status_text};
 use crate::error::LabError;
 
 pub(super) const CASES: &[Case] = &[
@@ -86,6 +86,15 @@ pub(super) const CASES: &[Case] = &[
         page: "nc-ndis-miniport_shutdown",
         needs: &[Need::BugCheckCallback],
         run: |context| shutdown(context, ShutdownAction::BugCheck),
+    },
+    Case {
+        number: 18,
+        id: "bugcheck-callbacks",
+        area: "GenericMiniportRequirements",
+        title: "What is called at a bug check comes back from HIGH_LEVEL, and calls next to nothing.",
+        page: "writing-a-bug-check-callback-routine",
+        needs: &[],
+        run: bugcheck_callbacks,
     },
     Case {
         number: 18,
@@ -325,6 +334,21 @@ fn shutdown(context: &Context, action: ShutdownAction) -> Outcome {
     context.abandon();
     check!(before.pool == after.pool, "pool memory before: {before}; after: {after}");
     check!(before.lines().len() == after.lines().len(), "before: {before}; after: {after}");
+    Ok(())
+}
+
+fn bugcheck_callbacks(context: &Context) -> Outcome {
+    let adapter = context.running()?;
+    let called = context.lab.rehearse_bugcheck()?;
+    drop(adapter);
+    // As after a shutdown.
+    context.abandon();
+    if called.is_empty() {
+        return Err(Stop::NotApplicable("it is not told of a bug check".into()));
+    }
+    for call in called {
+        check!(call.failure.is_none(), "{call}");
+    }
     Ok(())
 }
 

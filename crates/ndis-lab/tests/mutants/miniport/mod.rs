@@ -15,6 +15,7 @@
 #![allow(non_upper_case_globals)] // the names of the header, in patterns
 
 mod attributes;
+mod crash;
 mod device;
 mod esp;
 mod life;
@@ -240,8 +241,10 @@ pub(crate) unsafe extern "win64" fn driver_entry(
             NdisMDeregisterMiniportDriver(DRIVER.load(Ordering::Relaxed));
         }
         free(global);
+        return status;
     }
-    status
+    crash::register();
+    NDIS_STATUS_SUCCESS
 }
 
 unsafe fn register(object: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTSTATUS {
@@ -293,6 +296,7 @@ ndis_fn! {
         if is(M::HandleMadeUp) {
             NdisMPauseComplete(0x1234 as NDIS_HANDLE);
         }
+        crash::deregister();
         device::deregister();
         if !is(M::UnloadLeaks) {
             free(GLOBAL.load(Ordering::Relaxed));
