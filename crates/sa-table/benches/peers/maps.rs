@@ -1,6 +1,7 @@
 //! The Rust peers: `hashbrown`, which knows nothing of threads, and concurrent maps.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::ops::Deref;
 
 use crate::tables::{Key, Table, Value, WINDOW, batches, key, value};
 
@@ -83,17 +84,16 @@ impl MapHash for SameHash {
     }
 }
 
-impl<S: MapHash> Plain<S> {
-    #[inline(never)]
-    fn batch(&self, queries: &[MapKey]) -> u64 {
-        let mut sum = 0u64;
-        for query in queries {
-            if let Some(value) = self.0.get(query) {
-                sum = sum.wrapping_add(value[0]);
-            }
+/// Looks all of them up and adds the first words of their values.
+#[inline]
+fn sum<V: Deref<Target = Value>>(queries: &[MapKey], mut get: impl FnMut(&MapKey) -> Option<V>) -> u64 {
+    let mut sum = 0u64;
+    for query in queries {
+        if let Some(value) = get(query) {
+            sum = sum.wrapping_add(value[0]);
         }
-        sum
     }
+    sum
 }
 
 impl<S: MapHash> Table for Plain<S> {
@@ -111,7 +111,11 @@ impl<S: MapHash> Table for Plain<S> {
     }
 
     fn run(&self, _: u32, queries: &[MapKey]) -> u64 {
-        batches(queries, |batch| self.batch(batch))
+        #[inline(never)]
+        fn one<S: MapHash>(map: &hashbrown::HashMap<MapKey, Value, S>, batch: &[MapKey]) -> u64 {
+            sum(batch, |key| map.get(key))
+        }
+        batches(queries, |batch| one(&self.0, batch))
     }
 }
 
@@ -138,151 +142,118 @@ pub(crate) fn map_churn(
     n - first
 }
 
-/// `papaya`, one guard per batch.
-pub(crate) struct Papaya<S>(papaya::HashMap<MapKey, Value, S>);
+/// What is asked of a map that threads share.
+pub(crate) trait SharedMap: Sync {
+    fn name() -> &'static str;
+    fn with_room_for(entries: usize) -> Self;
+    fn insert(&self, key: MapKey, value: &Value);
+    fn remove(&self, key: &MapKey);
+    /// The [`sum`] of these, with one guard for all if the map has guards. Not inlined, as with all tables: one call per batch.
+    fn batch(&self, queries: &[MapKey]) -> u64;
+}
 
-impl<S: MapHash> Papaya<S> {
-    #[inline(never)]
-    fn batch(&self, queries: &[MapKey]) -> u64 {
-        let mut sum = 0u64;
-        let map = self.0.pin();
-        for query in queries {
-            if let Some(value) = map.get(query) {
-                sum = sum.wrapping_add(value[0]);
-            }
+/// A map that threads share.
+pub(crate) struct Shared<M>(M);
+
+/// `papaya`, one guard per batch.
+pub(crate) type Papaya<S> = Shared<papaya::HashMap<MapKey, Value, S>>;
+/// `scc::HashIndex`, one guard per batch.
+pub(crate) type Scc<S> = Shared<scc::HashIndex<MapKey, Value, S>>;
+/// `dashmap`, which locks a shard for each lookup.
+pub(crate) type Dash<S> = Shared<dashmap::DashMap<MapKey, Value, S>>;
+
+impl<M: SharedMap> Table for Shared<M> {
+    type Query = MapKey;
+
+    fn name() -> &'static str {
+        M::name()
+    }
+
+    fn build(keys: &[Key], spare: usize) -> (Self, Vec<MapKey>) {
+        let map = M::with_room_for(keys.len() + spare);
+        for (n, key) in (0..).zip(keys) {
+            map.insert(key.map, &value(n));
         }
-        sum
+        (Self(map), keys.iter().map(|key| key.map).collect())
+    }
+
+    fn run(&self, _: u32, queries: &[MapKey]) -> u64 {
+        batches(queries, |batch| self.0.batch(batch))
+    }
+
+    fn churn(&self, _: u32, first: u64, stop: &dyn Fn() -> bool) -> u64 {
+        map_churn(first, stop, |key, value| self.0.insert(key, &value), |key| self.0.remove(&key))
     }
 }
 
-impl<S: MapHash> Table for Papaya<S> {
-    type Query = MapKey;
-
+impl<S: MapHash> SharedMap for papaya::HashMap<MapKey, Value, S> {
     fn name() -> &'static str {
         S::name("papaya", "papaya, same hash")
     }
 
-    fn build(keys: &[Key], spare: usize) -> (Self, Vec<MapKey>) {
-        let map = papaya::HashMap::with_capacity_and_hasher(keys.len() + spare, S::default());
-        for (n, key) in (0..).zip(keys) {
-            map.pin().insert(key.map, value(n));
-        }
-        (Self(map), keys.iter().map(|key| key.map).collect())
+    fn with_room_for(entries: usize) -> Self {
+        Self::with_capacity_and_hasher(entries, S::default())
     }
 
-    fn run(&self, _: u32, queries: &[MapKey]) -> u64 {
-        batches(queries, |batch| self.batch(batch))
+    fn insert(&self, key: MapKey, value: &Value) {
+        self.pin().insert(key, *value);
     }
 
-    fn churn(&self, _: u32, first: u64, stop: &dyn Fn() -> bool) -> u64 {
-        map_churn(
-            first,
-            stop,
-            |key, value| {
-                self.0.pin().insert(key, value);
-            },
-            |key| {
-                self.0.pin().remove(&key);
-            },
-        )
+    fn remove(&self, key: &MapKey) {
+        self.pin().remove(key);
     }
-}
 
-/// `scc::HashIndex`, one guard per batch.
-pub(crate) struct Scc<S: MapHash>(scc::HashIndex<MapKey, Value, S>);
-
-impl<S: MapHash> Scc<S> {
     #[inline(never)]
     fn batch(&self, queries: &[MapKey]) -> u64 {
-        let mut sum = 0u64;
-        let guard = scc::Guard::new();
-        for query in queries {
-            if let Some(value) = self.0.peek(query, &guard) {
-                sum = sum.wrapping_add(value[0]);
-            }
-        }
-        sum
+        let map = self.pin();
+        sum(queries, |key| map.get(key))
     }
 }
 
-impl<S: MapHash> Table for Scc<S> {
-    type Query = MapKey;
-
+impl<S: MapHash> SharedMap for scc::HashIndex<MapKey, Value, S> {
     fn name() -> &'static str {
         S::name("scc HashIndex", "scc HashIndex, same hash")
     }
 
-    fn build(keys: &[Key], spare: usize) -> (Self, Vec<MapKey>) {
-        let map = scc::HashIndex::with_capacity_and_hasher(keys.len() + spare, S::default());
-        for (n, key) in (0..).zip(keys) {
-            let _ = map.insert_sync(key.map, value(n));
-        }
-        (Self(map), keys.iter().map(|key| key.map).collect())
+    fn with_room_for(entries: usize) -> Self {
+        Self::with_capacity_and_hasher(entries, S::default())
     }
 
-    fn run(&self, _: u32, queries: &[MapKey]) -> u64 {
-        batches(queries, |batch| self.batch(batch))
+    fn insert(&self, key: MapKey, value: &Value) {
+        // Refused only if it is there, and keys are unique.
+        let _ = self.insert_sync(key, *value);
     }
 
-    fn churn(&self, _: u32, first: u64, stop: &dyn Fn() -> bool) -> u64 {
-        map_churn(
-            first,
-            stop,
-            |key, value| {
-                let _ = self.0.insert_sync(key, value);
-            },
-            |key| {
-                self.0.remove_sync(&key);
-            },
-        )
+    fn remove(&self, key: &MapKey) {
+        self.remove_sync(key);
     }
-}
 
-/// `dashmap`, which locks a shard for each lookup.
-pub(crate) struct Dash<S>(dashmap::DashMap<MapKey, Value, S>);
-
-impl<S: MapHash> Dash<S> {
     #[inline(never)]
     fn batch(&self, queries: &[MapKey]) -> u64 {
-        let mut sum = 0u64;
-        for query in queries {
-            if let Some(value) = self.0.get(query) {
-                sum = sum.wrapping_add(value[0]);
-            }
-        }
-        sum
+        let guard = scc::Guard::new();
+        sum(queries, |key| self.peek(key, &guard))
     }
 }
 
-impl<S: MapHash> Table for Dash<S> {
-    type Query = MapKey;
-
+impl<S: MapHash> SharedMap for dashmap::DashMap<MapKey, Value, S> {
     fn name() -> &'static str {
         S::name("dashmap", "dashmap, same hash")
     }
 
-    fn build(keys: &[Key], spare: usize) -> (Self, Vec<MapKey>) {
-        let map = dashmap::DashMap::with_capacity_and_hasher(keys.len() + spare, S::default());
-        for (n, key) in (0..).zip(keys) {
-            map.insert(key.map, value(n));
-        }
-        (Self(map), keys.iter().map(|key| key.map).collect())
+    fn with_room_for(entries: usize) -> Self {
+        Self::with_capacity_and_hasher(entries, S::default())
     }
 
-    fn run(&self, _: u32, queries: &[MapKey]) -> u64 {
-        batches(queries, |batch| self.batch(batch))
+    fn insert(&self, key: MapKey, value: &Value) {
+        dashmap::DashMap::insert(self, key, *value);
     }
 
-    fn churn(&self, _: u32, first: u64, stop: &dyn Fn() -> bool) -> u64 {
-        map_churn(
-            first,
-            stop,
-            |key, value| {
-                self.0.insert(key, value);
-            },
-            |key| {
-                self.0.remove(&key);
-            },
-        )
+    fn remove(&self, key: &MapKey) {
+        dashmap::DashMap::remove(self, key);
+    }
+
+    #[inline(never)]
+    fn batch(&self, queries: &[MapKey]) -> u64 {
+        sum(queries, |key| self.get(key))
     }
 }
