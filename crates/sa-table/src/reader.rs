@@ -6,7 +6,7 @@ use core::mem::ManuallyDrop;
 
 use crate::epoch::{self, Counter, Line};
 use crate::handle::{Handle, Phase, State};
-use crate::index::Index;
+use crate::index::{Home, Index};
 use crate::key::{Hasher, InboundKey};
 use crate::prefetch::prefetch;
 use crate::progress::Progress;
@@ -120,7 +120,7 @@ impl<'t, V> Reader<'t, V> {
             let mut numbers = [0; GROUP];
             request(self.slots, self.index, self.hasher, keys, &mut numbers);
             for (key, number) in keys.iter().zip(&numbers) {
-                // SAFETY: `request` gives numbers from lanes; and 0, but not for these keys.
+                // SAFETY: `request` gives numbers of slots.
                 let slot = unsafe { slot_numbered(self.slots, *number) };
                 each(n, self.find_in(slot, key));
                 // It is the number of a key in memory.
@@ -206,7 +206,7 @@ fn pin_anew<V>(core: &Core<V>, line: &Line, epoch: u64) -> (Progress, u64) {
 /// # Safety
 ///
 /// The number was in a lane of the same table: it is 0 or what a writer put there, the number of a slot (see `Lanes::slot`), and
-/// a table has a slot 0.
+/// a table has a slot 0. Or it is known to be below the number of slots.
 #[inline]
 unsafe fn slot_numbered<V>(slots: &[Slot<V>], number: u16) -> &Slot<V> {
     // SAFETY: by the contract there is such a slot. (A check of it costs a twentieth of a lookup.)
@@ -248,8 +248,8 @@ fn find_anywhere<'t, V>(core: &'t Core<V>, line: &Line, key: &InboundKey) -> Opt
     None
 }
 
-/// Requests the slots in which these keys most likely are, and gives their numbers. Waits for no slot, but for buckets, of which there
-/// are few enough for a near cache.
+/// Requests the slots in which these keys most likely are, and gives their numbers, all of slots. Waits for no slot, but for buckets,
+/// of which there are few enough for a near cache.
 #[inline(never)]
 fn request<V>(
     slots: &[Slot<V>],
@@ -260,10 +260,24 @@ fn request<V>(
 ) {
     for (key, number) in keys.iter().zip(numbers) {
         let home = index.home(hasher.hash(key.words()));
-        *number = home.lanes.slot(home.lanes.matches(home.tag).first_or_any());
-        // SAFETY: the number is from a lane.
+        *number = if let Some(lane) = home.lanes.matches(home.tag).first() {
+            home.lanes.slot(lane)
+        } else {
+            cold_path();
+            first_of_chain(home, slots.len())
+        };
+        // SAFETY: the number is from a lane, or below the number of slots.
         prefetch(unsafe { slot_numbered(slots, *number) });
     }
+}
+
+/// The number of the first slot in the chain of a bucket: of those that are in chains, most are. 0 if there is none. Nobody waits for
+/// it: a processor goes on to the next keys, and requests the slot when the bucket's word is there.
+#[inline]
+fn first_of_chain(home: Home<'_>, slots: usize) -> u16 {
+    // As a hint it needs no order, but the load has one.
+    let head = home.bucket.load().head();
+    u16::try_from(head).ok().filter(|head| usize::from(*head) < slots).unwrap_or(0)
 }
 
 impl<V> Drop for Reader<'_, V> {

@@ -137,12 +137,6 @@ impl Matches {
         if self.0 == 0 { None } else { Some(self.0.trailing_zeros()) }
     }
 
-    /// The first of them; some lane if there is none.
-    #[inline]
-    pub(crate) const fn first_or_any(self) -> u32 {
-        (self.0 | 1 << (LANES - 1)).trailing_zeros()
-    }
-
     /// All of them, from the first on.
     pub(crate) fn lanes(self) -> impl Iterator<Item = u32> {
         (0..LANES).filter(move |&lane| self.has(lane))
@@ -174,7 +168,6 @@ mod tests {
                         );
                         assert!((0..LANES).all(|at| matches.has(at) == expected.contains(&at)));
                         assert_eq!(matches.first(), expected.first().copied());
-                        assert_eq!(matches.first_or_any(), expected.first().copied().unwrap_or(LANES - 1));
                     }
                     let in_use: Vec<_> = expected.into_iter().filter(|&at| at < USED_LANES).collect();
                     assert_eq!(tags.matches_one_by_one(other).lanes().collect::<Vec<_>>(), in_use);
