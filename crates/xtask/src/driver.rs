@@ -9,7 +9,7 @@ use crate::image::{self, Report};
 use crate::inf;
 use crate::setup::{self, Install};
 use crate::steps::{Failure, Outcome, Steps, run};
-use crate::toolchain::{self, CoreLibrary, TARGET};
+use crate::toolchain::{self, ARM64, CoreLibrary, TARGET};
 
 /// What a build gave.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub fn build(steps: &Steps, install: Install, out: &Path) -> Outcome<Built> {
     setup::image(steps, install)?;
     // A folder of its own: another compiler's output beside ours would be thrown away at each change between them.
     let folder = target_folder().join("image");
-    let mut command = for_windows(steps, &folder)?;
+    let mut command = for_windows(steps, TARGET, &folder)?;
     command.args(["--package", "ipsecnic", "--lib"]);
     steps.step("build ipsecnic.sys", || run(&mut command)).map_err(|failure| {
         Failure::Cannot(format!("the image was not built: {failure}; the compiler's messages are above"))
@@ -66,12 +66,23 @@ pub fn build(steps: &Steps, install: Install, out: &Path) -> Outcome<Built> {
     Ok(Built { sys, report })
 }
 
-/// `cargo build` for the image's target, into `folder`.
-fn for_windows(steps: &Steps, folder: &Path) -> Outcome<Command> {
-    let toolchain = toolchain::find().map_err(Failure::Cannot)?;
+/// Builds and links the driver for arm64, to see that nothing in it is for x64 alone: other vector instructions, other assembly text.
+/// Nothing here can load what comes of it.
+///
+/// # Errors
+/// [`Failure::Cannot`] if no compiler here can do it, [`Failure::Failed`] if it does not compile.
+pub fn build_for_arm64(steps: &Steps) -> Outcome {
+    let mut command = for_windows(steps, ARM64, &target_folder().join("arm64"))?;
+    command.args(["--package", "ipsecnic", "--lib"]);
+    steps.step("build for arm64", || run(&mut command))
+}
+
+/// `cargo build` for a Windows target, into `folder`.
+fn for_windows(steps: &Steps, target: &str, folder: &Path) -> Outcome<Command> {
+    let toolchain = toolchain::find(target).map_err(Failure::Cannot)?;
     steps.say(format_args!("toolchain: {}", toolchain.describe()));
     let mut command = cargo();
-    command.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(folder);
+    command.args(["build", "--release", "--target", target, "--target-dir"]).arg(folder);
     command.env("RUSTC", &toolchain.rustc).env("CARGO_ENCODED_RUSTFLAGS", rustflags());
     if toolchain.core == CoreLibrary::Built {
         // -Z options need a nightly compiler, or one that is told to take them.
@@ -79,7 +90,8 @@ fn for_windows(steps: &Steps, folder: &Path) -> Outcome<Command> {
     }
     if let Some(linker) = &toolchain.linker {
         let linker = toolchain::place_linker(linker, folder)?;
-        command.env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", linker);
+        let name = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+        command.env(name, linker);
     }
     Ok(command)
 }
@@ -89,7 +101,7 @@ fn for_windows(steps: &Steps, folder: &Path) -> Outcome<Command> {
 /// # Errors
 /// [`Failure::Cannot`] if it cannot be built.
 pub fn build_for_windows(steps: &Steps, manifest: &Path, folder: &Path) -> Outcome<PathBuf> {
-    let mut command = for_windows(steps, folder)?;
+    let mut command = for_windows(steps, TARGET, folder)?;
     command.args(["--quiet", "--locked", "--manifest-path"]).arg(manifest);
     steps.step("build for Windows", || run(&mut command)).map_err(|failure| {
         Failure::Cannot(format!("{}: {failure}; the compiler's messages are above", manifest.display()))

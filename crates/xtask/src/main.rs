@@ -48,6 +48,9 @@ enum Task {
         /// Install a missing toolchain also when not root, through sudo
         #[arg(long)]
         install: bool,
+        /// Only see that the driver builds for arm64, too: nothing here can check or load that image
+        #[arg(long, conflicts_with_all = ["out", "json"])]
+        arm64: bool,
     },
     /// Check any driver image, with the PDB beside it if there is one
     CheckImage {
@@ -127,7 +130,10 @@ fn main() -> ExitCode {
     let install = |asked| if asked { Install::Yes } else { Install::IfRoot };
     let outcome = match Cli::parse().task {
         Task::Setup { install: asked } => setup::setup(&steps, install(asked)),
-        Task::Image { out, json, install: asked } => {
+        Task::Image { install: asked, arm64: true, .. } => {
+            setup::image(&steps, install(asked)).and_then(|()| driver::build_for_arm64(&steps))
+        }
+        Task::Image { out, json, install: asked, arm64: false } => {
             let out = out.unwrap_or_else(driver::default_out);
             driver::build(&steps, install(asked), &out)
                 .and_then(|built| show(&built.sys, &built.report, json, built.report.is_complete_pass()))

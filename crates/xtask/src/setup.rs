@@ -33,7 +33,7 @@ const IMAGE: Need = Need {
     name: "image toolchain",
     purpose: "builds ipsecnic.sys for x86_64-pc-windows-msvc",
     packages: &["rustc-web", "rust-web-src"],
-    look: || toolchain::find().map(|toolchain| toolchain.describe()),
+    look: || toolchain::find(toolchain::TARGET).map(|toolchain| toolchain.describe()),
 };
 
 /// Wireshark's dissector.

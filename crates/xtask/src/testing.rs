@@ -244,6 +244,18 @@ pub fn test(steps: &Steps, options: Options) -> Outcome<bool> {
                 tally.skipped += 1;
             }
         }
+        match driver::build_for_arm64(steps) {
+            Err(Failure::Cannot(missing)) => {
+                steps.warn(format_args!("SKIPPED build for arm64: {missing}"));
+                tally.skipped += 1;
+            }
+            outcome => {
+                if let Err(failure) = &outcome {
+                    steps.say(failure);
+                }
+                tally.add_step(&outcome);
+            }
+        }
         let fuzzing = fuzz::Options { targets: Vec::new(), seconds: FUZZ_SECONDS, install: options.install };
         match fuzz::fuzz(steps, &fuzzing) {
             Ok(found) => {

@@ -13,6 +13,8 @@ use crate::steps::{Failure, Outcome, ask};
 
 /// The image's target.
 pub const TARGET: &str = "x86_64-pc-windows-msvc";
+/// The other one that the driver is made for: built here, to see that it can be, but nothing here runs it.
+pub const ARM64: &str = "aarch64-pc-windows-msvc";
 
 /// Where the target's `core` and `alloc` come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +66,8 @@ fn sysroot(rustc: &Path) -> Option<PathBuf> {
     ask(clean(rustc).args(["--print", "sysroot"])).map(PathBuf::from)
 }
 
-fn core_library(sysroot: &Path) -> Option<CoreLibrary> {
-    let libraries = sysroot.join("lib/rustlib").join(TARGET).join("lib");
+fn core_library(sysroot: &Path, target: &str) -> Option<CoreLibrary> {
+    let libraries = sysroot.join("lib/rustlib").join(target).join("lib");
     let has_core = fs::read_dir(libraries).is_ok_and(|entries| {
         entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
     });
@@ -90,18 +92,18 @@ fn linker() -> Option<PathBuf> {
     })
 }
 
-/// The toolchain of this machine.
+/// The toolchain of this machine for a Windows target.
 ///
 /// # Errors
 /// One line that says what is missing.
-pub fn find() -> Result<Toolchain, String> {
+pub fn find(target: &str) -> Result<Toolchain, String> {
     let found = compilers().into_iter().find_map(|rustc| {
         let version = ask(clean(&rustc).arg("--version"))?;
-        let core = core_library(&sysroot(&rustc)?)?;
+        let core = core_library(&sysroot(&rustc)?, target)?;
         Some((rustc, version, core))
     });
     let Some((rustc, version, core)) = found else {
-        return Err(format!("no compiler here has core for {TARGET}, or the sources to build it"));
+        return Err(format!("no compiler here has core for {target}, or the sources to build it"));
     };
     let linker = linker();
     if linker.is_none() && !cfg!(windows) {
