@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ndis_lab::Lab;
 use ndis_lab::wire::{Bridge, Cable, Impairments, MonitorPort, Port, SocketPort};
 use ndis_lab::{Adapter, Driver, HaltAction, LabError, Oid};
 use ndis_sys::{NDIS_PACKET_TYPE_PROMISCUOUS, OID_GEN_CURRENT_PACKET_FILTER};
@@ -167,8 +168,8 @@ impl Segment {
 /// [`BridgeError`] if it could not be tried.
 pub fn command(arguments: &Arguments, mut say: impl FnMut(&str)) -> Result<bool, BridgeError> {
     let outside = outside(arguments)?;
-    let subject = arguments.driver.subject();
-    let (lab, driver) = subject.source.load()?;
+    let subject = arguments.driver.subject().map_err(SourceError::from)?;
+    let (lab, driver) = subject.source.load_on(Lab::builder().known(&subject.known).build())?;
     let segment = Segment::start(&subject, &driver).map_err(BridgeError::Start)?;
     let mut station =
         Station::new(segment.station.clone(), arguments.ip, &arguments.sa).map_err(BridgeError::Station)?;

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table};
+use ndis_lab::LabError;
 use ndis_lab::conformance::{Case, CaseReport, Report, Subject, Suite, Verdict, cases};
-use ndis_lab::{Keywords, LabError, Value};
+use ndis_lab::rules::KnownRules;
 use serde::Serialize;
 
+use crate::settings::{Settings, SettingsArguments, known_lines};
 use crate::source::{DriverSource, SourceError};
 
 /// Arguments of `lab conformance`.
@@ -27,9 +29,9 @@ pub struct Arguments {
     /// One thread and virtual time, in an order by this seed: a failure repeats exactly
     #[arg(long, value_name = "SEED")]
     deterministic: Option<u64>,
-    /// A keyword of the adapters, as their INF or a user sets it; two adapters of the same keywords should share a wire
-    #[arg(long = "set", value_name = "KEYWORD=VALUE", value_parser = keyword)]
-    keywords: Vec<(String, String)>,
+    // Two adapters of the same keywords should share a wire.
+    #[command(flatten)]
+    settings: SettingsArguments,
     /// List the cases, run nothing
     #[arg(long)]
     list: bool,
@@ -39,14 +41,6 @@ pub struct Arguments {
     /// Write the outcome as JUnit's XML to this file as well
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-}
-
-/// `NAME=VALUE`.
-fn keyword(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected KEYWORD=VALUE".into()),
-    }
 }
 
 /// Why nothing could be tried.
@@ -77,7 +71,8 @@ pub fn command(arguments: &Arguments, say: impl Fn(&str) + Send + Sync) -> Resul
         }
         return Ok(true);
     }
-    let suite = Suite::new(subject(arguments)?).filter(&arguments.filter);
+    let settings = arguments.settings.read().map_err(SourceError::from)?;
+    let suite = Suite::new(subject(arguments, &settings)?).filter(&arguments.filter);
     let suite = match arguments.deterministic {
         Some(seed) => suite.deterministic(seed),
         None => suite,
@@ -97,15 +92,19 @@ pub fn command(arguments: &Arguments, say: impl Fn(&str) + Send + Sync) -> Resul
         std::fs::write(path, junit(&report)).map_err(|error| ConformanceError::Write(path.clone(), error))?;
     }
     if arguments.json {
-        say(&serde_json::to_string_pretty(&Document::of(&report))?);
+        say(&serde_json::to_string_pretty(&Document::of(&report, &settings.known))?);
     } else {
-        say(&format!("\n{}{}\n\n{}", details(&report), areas(&report), summary(&report)));
+        say(&format!("\n{}{}\n", details(&report), areas(&report)));
+        for line in known_lines(&settings.known) {
+            say(&line);
+        }
+        say(&summary(&report));
     }
     Ok(report.passed())
 }
 
 /// The driver and its keywords. An image that cannot be loaded is no driver that fails a case.
-fn subject(arguments: &Arguments) -> Result<Subject, ConformanceError> {
+fn subject(arguments: &Arguments, settings: &Settings) -> Result<Subject, ConformanceError> {
     let mut subject = match &arguments.image {
         Some(path) => {
             match DriverSource::Image(path.clone()).load() {
@@ -116,22 +115,14 @@ fn subject(arguments: &Arguments) -> Result<Subject, ConformanceError> {
                 // What its DriverEntry does is for the suite to judge.
                 _ => {}
             }
-            let bytes = std::fs::read(path).map_err(|error| SourceError::Read(path.clone(), error))?;
-            Subject::image(bytes, &stem(path))
+            Subject::file(path).map_err(|error| SourceError::Read(path.clone(), error))?
         }
         // SAFETY: the entry point of a miniport driver, which keeps the contract of one.
         None => unsafe { Subject::native(ipsecnic::DriverEntry, "ipsecnic") },
     };
-    subject.keywords = arguments
-        .keywords
-        .iter()
-        .map(|(name, value)| (name, Value::Text(value.clone())))
-        .collect::<Keywords>();
+    subject.keywords = settings.keywords.clone();
+    subject.known = settings.known.clone();
     Ok(subject)
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(|| "driver".into(), |stem| stem.to_string_lossy().into_owned())
 }
 
 fn listed(case: &Case) -> String {
@@ -243,6 +234,9 @@ fn summary(report: &Report) -> String {
 struct Document<'r> {
     passed: bool,
     seconds: f64,
+    /// What `--known` named, and how often it was broken.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    known: BTreeMap<String, u64>,
     cases: Vec<CaseDocument<'r>>,
 }
 
@@ -293,9 +287,10 @@ struct PastDocument<'r> {
 }
 
 impl<'r> Document<'r> {
-    fn of(report: &'r Report) -> Self {
+    fn of(report: &'r Report, known: &KnownRules) -> Self {
         let cases = report.cases.iter().map(CaseDocument::of).collect();
-        Self { passed: report.passed(), seconds: report.duration.as_secs_f64(), cases }
+        let known = known.times().map(|(known, times)| (known.to_string(), times)).collect();
+        Self { passed: report.passed(), seconds: report.duration.as_secs_f64(), known, cases }
     }
 }
 
@@ -402,15 +397,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{escape, keyword};
-
-    #[test]
-    fn keywords_are_names_and_values() {
-        assert_eq!(keyword("*JumboPacket=9014"), Ok(("*JumboPacket".into(), "9014".into())));
-        assert_eq!(keyword("A=b=c"), Ok(("A".into(), "b=c".into())));
-        assert_eq!(keyword("A="), Ok(("A".into(), String::new())));
-        assert!(keyword("A").is_err() && keyword("=1").is_err());
-    }
+    use super::escape;
 
     #[test]
     fn text_is_escaped_for_xml() {

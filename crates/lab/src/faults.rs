@@ -3,15 +3,20 @@
 //!
 //! A good driver ends each of these lives with adapters that work, or that failed cleanly: no rule
 //! broken, nothing left over, no hang, no bugcheck, and everything in order again once nothing fails.
+//!
+//! What a driver breaks without any fault is told first, and loudly. It is then the baseline: of the lives with a
+//! fault only what is new is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use ndis_lab::fault::{self, Search, Site};
+use ndis_lab::rules::{Known, without_numbers};
 use ndis_lab::{Lab, symbols};
 use serde::Serialize;
 
 use crate::life::{self, DriverArguments, Lived, Subject, progress_bar};
+use crate::settings::known_lines;
 use crate::source::SourceError;
 
 /// What to try.
@@ -49,7 +54,7 @@ pub struct Row {
     pub stack: Vec<String>,
     /// What the driver reported as failed.
     pub failed: Vec<String>,
-    /// What must not happen.
+    /// What must not happen, and does not happen without a fault.
     pub broken: Vec<String>,
 }
 
@@ -60,8 +65,13 @@ pub struct Report {
     pub driver: String,
     /// Whether nothing broke.
     pub passed: bool,
-    /// What a life without any fault broke: then no fault was tried.
+    /// What lives without any fault broke: the baseline. Rows tell only what is new.
     pub broken_without_faults: Vec<String>,
+    /// Whether faults were tried: not if the machine stops without any.
+    pub tried: bool,
+    /// What `--known` named, and how often it was broken in all lives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<String>,
     /// Distinct sites that were found.
     pub sites: usize,
     /// Sites that lie behind more failures than were combined.
@@ -111,13 +121,43 @@ impl Report {
     }
 }
 
+/// Lives without a fault, if the first one breaks something: what depends on chance shows in one of them.
+const BASELINE_LIVES: usize = 4;
+
+/// What breaks without any fault, as often as it likes.
+#[derive(Default)]
+struct Baseline {
+    rules: Vec<Known>,
+    /// What else is wrong, without the numbers in it.
+    wrong: HashSet<String>,
+}
+
+impl Baseline {
+    /// Learns from a life without a fault; says what was new in it.
+    fn learn(&mut self, mut lived: Lived) -> Vec<String> {
+        // Nothing was made to fail, so nothing may.
+        lived.wrong.append(&mut lived.failed);
+        self.leave_out(&mut lived);
+        self.rules.extend(lived.violations.iter().map(Known::like));
+        self.wrong.extend(lived.wrong.iter().map(|line| without_numbers(line)));
+        lived.broken()
+    }
+
+    /// Leaves out of a life what is not new.
+    fn leave_out(&self, lived: &mut Lived) {
+        lived.wrong.retain(|line| !self.wrong.contains(&without_numbers(line)));
+        lived.violations.retain(|violation| !self.rules.iter().any(|known| known.covers(violation)));
+    }
+}
+
 /// Tries everything. `watch` is told the lives done and known.
 pub fn run(options: &Options, mut watch: impl FnMut(u64, u64)) -> Report {
     let start = Instant::now();
     let mut options = options.clone();
     options.subject.probe();
-    let options = &options;
-    let mut report = Report { driver: options.subject.source.to_string(), ..Report::default() };
+    let known = options.subject.known.clone();
+    let mut report = Report { driver: options.subject.source.to_string(), tried: true, ..Report::default() };
+    let mut baseline = Baseline::default();
     let mut search = Search::new(options.depth);
     let mut lives: Vec<(Vec<Site>, Lived)> = Vec::new();
     while let Some(trial) = search.next_trial() {
@@ -125,16 +165,27 @@ pub fn run(options: &Options, mut watch: impl FnMut(u64, u64)) -> Report {
             report.incomplete = true;
             break;
         }
-        let lived = life::live(&options.subject, |lab: &Lab| trial.arm(lab));
+        let mut lived = life::live(&options.subject, |lab: &Lab| trial.arm(lab));
         search.learn(&trial);
         if trial.plan().is_empty() {
-            report.broken_without_faults = broken(&lived);
-            report.broken_without_faults.extend(lived.failed);
-            if !report.broken_without_faults.is_empty() {
+            report.tried = lived.bugcheck.is_none();
+            report.broken_without_faults = baseline.learn(lived);
+            if report.broken_without_faults.is_empty() {
+                continue;
+            }
+            for _ in 1..BASELINE_LIVES {
+                let again = life::live(&options.subject, |_| {});
+                report.tried &= again.bugcheck.is_none();
+                report.broken_without_faults.extend(baseline.learn(again));
+            }
+            if !report.tried {
                 break;
             }
+            // The machines keep no list of them, in which something new would be lost.
+            options.subject.known = known.and(baseline.rules.iter().cloned());
             continue;
         }
+        baseline.leave_out(&mut lived);
         lives.push((trial.injected(), lived));
         watch(lives.len() as u64, (lives.len() + search.waiting()) as u64 + u64::from(options.random));
     }
@@ -144,9 +195,10 @@ pub fn run(options: &Options, mut watch: impl FnMut(u64, u64)) -> Report {
     // A fault that is not met again, because another one came before, was not tried.
     report.rows =
         lives.iter().filter(|(sites, _)| !sites.is_empty()).map(|(sites, lived)| row(sites, lived)).collect();
-    if report.broken_without_faults.is_empty() {
-        chance(options, &mut report, start, watch);
+    if report.tried {
+        chance(&options, &baseline, &mut report, start, watch);
     }
+    report.known = known_lines(&known);
     report.passed = report.broken_without_faults.is_empty()
         && report.broken().next().is_none()
         && report.random_broken.is_empty();
@@ -155,7 +207,13 @@ pub fn run(options: &Options, mut watch: impl FnMut(u64, u64)) -> Report {
 }
 
 /// Lives in which 1 to 6 of 100 calls fail.
-fn chance(options: &Options, report: &mut Report, start: Instant, mut watch: impl FnMut(u64, u64)) {
+fn chance(
+    options: &Options,
+    baseline: &Baseline,
+    report: &mut Report,
+    start: Instant,
+    mut watch: impl FnMut(u64, u64),
+) {
     let done = report.rows.len() as u64;
     for (number, percent) in (0..options.random).zip((1..=6).cycle()) {
         if start.elapsed() > options.limit {
@@ -164,12 +222,13 @@ fn chance(options: &Options, report: &mut Report, start: Instant, mut watch: imp
         }
         let seed = options.seed.wrapping_add(u64::from(number));
         let mut injected = None;
-        let lived =
+        let mut lived =
             life::live(&options.subject, |lab: &Lab| injected = Some(fault::random(lab, seed, percent)));
+        baseline.leave_out(&mut lived);
         let sites = injected.map(|sites| std::mem::take(&mut *sites.lock())).unwrap_or_default();
         report.random_lives += 1;
         report.random_faults += sites.len();
-        let broken = broken(&lived);
+        let broken = lived.broken();
         if !broken.is_empty() {
             let functions =
                 sites.iter().map(|site| format!("{} in {}", site.function, site.handler)).collect();
@@ -187,13 +246,8 @@ fn row(sites: &[Site], lived: &Lived) -> Row {
         handlers: sites.iter().map(|site| site.handler.to_owned()).collect(),
         stack: last.map(|site| site.stack.lines()).unwrap_or_default(),
         failed: lived.failed.clone(),
-        broken: broken(lived),
+        broken: lived.broken(),
     }
-}
-
-fn broken(lived: &Lived) -> Vec<String> {
-    let bugcheck = lived.bugcheck.iter().map(|bugcheck| bugcheck.report());
-    bugcheck.chain(lived.broken.iter().cloned()).collect()
 }
 
 /// Arguments of `lab faults`.
@@ -226,7 +280,7 @@ pub struct Arguments {
 /// # Errors
 /// [`SourceError`] if the driver cannot be used.
 pub fn command(arguments: &Arguments, mut say: impl FnMut(&str)) -> Result<bool, SourceError> {
-    let subject = arguments.driver.subject();
+    let subject = arguments.driver.subject()?;
     // A driver that cannot be loaded at all is no finding.
     let (_, driver) = subject.source.load()?;
     let _ = driver.unload();
@@ -276,8 +330,13 @@ pub fn show(report: &Report, stacks: bool) -> String {
         text.push_str(&what);
         text.push('\n');
     };
-    for what in &report.broken_without_faults {
-        line(format!("BROKE without any fault: {what}"));
+    let baseline = &report.broken_without_faults;
+    if !baseline.is_empty() {
+        line("\nBROKE WITHOUT ANY FAULT:".to_owned());
+        baseline.iter().flat_map(|what| what.lines()).for_each(|what| line(format!("   {what}")));
+        if report.tried {
+            line("Of all this, what comes with a fault as well is not told again.".to_owned());
+        }
     }
     for row in report.broken() {
         line(format!("\nBROKE when {} failed (site {}), called by", row.functions.join(", then "), row.site));
@@ -309,12 +368,15 @@ pub fn show(report: &Report, stacks: bool) -> String {
         report.random_lives,
         report.random_faults,
         Duration::from_millis(u64::try_from(report.milliseconds).unwrap_or(u64::MAX)).as_secs_f64(),
-        match broke {
-            _ if !report.broken_without_faults.is_empty() => "nothing was tried".to_owned(),
-            0 => "nothing broke".to_owned(),
-            broke => format!("{broke} BROKE"),
+        match (broke, baseline.is_empty()) {
+            _ if !report.tried => "it BROKE without any fault, and none was tried".to_owned(),
+            (0, true) => "nothing broke".to_owned(),
+            (0, false) => "it BROKE without any fault; with one, nothing else did".to_owned(),
+            (broke, true) => format!("{broke} BROKE"),
+            (broke, false) => format!("it BROKE without any fault; with one, {broke} BROKE in another way"),
         }
     ));
+    report.known.iter().for_each(|known| line(known.clone()));
     text
 }
 

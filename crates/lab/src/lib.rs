@@ -11,6 +11,7 @@
 //! - [`sa`]: `lab sa`, the SA table of an adapter
 //! - [`station`]: a small IPv4 host on an adapter
 //! - [`run`]: `lab run`, any miniport's standard life
+//! - [`settings`]: how adapters are installed, and what the driver is known to break
 //! - [`source`]: where the driver comes from
 
 #![allow(clippy::doc_markdown)] // ADD_SA, IPsecOV2 and hundreds like them are names, not code
@@ -26,5 +27,6 @@ pub mod input;
 pub mod life;
 pub mod run;
 pub mod sa;
+pub mod settings;
 pub mod source;
 pub mod station;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ndis_lab::rules::KnownRules;
 use ndis_lab::transport::{Algorithm, Direction, KeyMaterial, OutboundSa, Receiver, TransportSa, ethernet};
 use ndis_lab::{
     Adapter, AdapterConfig, BugCheck, Driver, HaltAction, Lab, LabError, Oid, PnpEvent, ReturnPolicy,
@@ -21,6 +22,7 @@ use ndis_sys::{
 };
 
 use crate::demo::{encapsulation, indicated, offloaded};
+use crate::settings::{SettingsArguments, SettingsError};
 use crate::source::DriverSource;
 
 /// How long a driver may take for anything; beyond it hangs.
@@ -42,6 +44,8 @@ pub struct Subject {
     pub keywords: Vec<(String, String)>,
     /// Whether its adapters hear each other.
     pub wire: bool,
+    /// What it is known to break.
+    pub known: KnownRules,
 }
 
 impl Subject {
@@ -49,7 +53,7 @@ impl Subject {
     pub fn new(source: DriverSource) -> Self {
         let keywords = [("*IPsecOffloadV2IPv4", "3"), ("SegmentId", "1"), ("SaOffloadCapacity", "64")];
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Self { source, keywords: keywords.map(owned).into(), wire: true }
+        Self { source, keywords: keywords.map(owned).into(), wire: true, known: KnownRules::default() }
     }
 
     /// Finds out whether two adapters hear each other; what the driver does wrong meanwhile is of no account.
@@ -95,26 +99,25 @@ pub struct DriverArguments {
     /// Use the driver that is linked into this program
     #[arg(long)]
     native: bool,
-    /// A keyword of the adapters, as their INF sets it; may be repeated
-    #[arg(long = "set", value_name = "KEYWORD=VALUE", value_parser = keyword)]
-    keywords: Vec<(String, String)>,
-}
-
-fn keyword(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("KEYWORD=VALUE is expected")?;
-    Ok((name.to_owned(), value.to_owned()))
+    #[command(flatten)]
+    settings: SettingsArguments,
 }
 
 impl DriverArguments {
     /// What they name.
-    pub fn subject(&self) -> Subject {
+    ///
+    /// # Errors
+    /// [`SettingsError`] if there is an INF that cannot be used.
+    pub fn subject(&self) -> Result<Subject, SettingsError> {
         let source = match &self.image {
             Some(path) if !self.native => DriverSource::Image(path.clone()),
             _ => DriverSource::Native,
         };
         let mut subject = Subject::new(source);
-        subject.keywords.extend(self.keywords.iter().cloned());
-        subject
+        let settings = self.settings.read()?;
+        subject.keywords.extend(settings.shared());
+        subject.known = settings.known;
+        Ok(subject)
     }
 }
 
@@ -138,17 +141,26 @@ pub(crate) fn progress_bar(hidden: bool, what: &str) -> ProgressBar {
 pub struct Lived {
     /// What failed while faults were in force, in order; allowed.
     pub failed: Vec<String>,
-    /// What must not happen: broken rules, leaks, hangs, and what does not work once the faults have ended.
-    pub broken: Vec<String>,
+    /// What must not happen besides broken rules: leaks, hangs, and what does not work once the faults have ended.
+    pub wrong: Vec<String>,
     /// The stop that ended it.
     pub bugcheck: Option<Box<BugCheck>>,
-    /// The rules among `broken`, in full.
+    /// The rules that were broken.
     pub violations: Vec<Violation>,
+}
+
+impl Lived {
+    /// All that must not happen, for people.
+    pub fn broken(&self) -> Vec<String> {
+        let bugcheck = self.bugcheck.iter().map(|bugcheck| bugcheck.report());
+        let rules = ndis_lab::rules::summary(&self.violations);
+        bugcheck.chain(self.wrong.iter().cloned()).chain(rules).collect()
+    }
 }
 
 /// Lives a life. `arm` puts faults in force, before the driver is loaded.
 pub fn live(subject: &Subject, arm: impl FnOnce(&Lab)) -> Lived {
-    let lab = Lab::builder().timeout(PATIENCE).build();
+    let lab = Lab::builder().timeout(PATIENCE).known(&subject.known).build();
     arm(&lab);
     let mut life = Life { subject, lab: &lab, lived: Lived::default(), strict: false };
     let ended = life.run();
@@ -156,14 +168,13 @@ pub fn live(subject: &Subject, arm: impl FnOnce(&Lab)) -> Lived {
     match ended {
         Ok(()) | Err(End::Clean) => {
             let census = lab.census();
-            life.lived.broken.extend(census.lines().iter().map(|line| format!("left over: {line}")));
+            life.lived.wrong.extend(census.lines().iter().map(|line| format!("left over: {line}")));
         }
-        Err(End::Broken(what)) => life.lived.broken.push(what),
+        Err(End::Broken(what)) => life.lived.wrong.push(what),
         Err(End::Stopped(bugcheck)) => life.lived.bugcheck = Some(bugcheck),
     }
     let mut lived = life.lived;
     lived.violations = lab.take_violations();
-    lived.broken.extend(ndis_lab::rules::summary(&lived.violations));
     lived
 }
 
@@ -227,7 +238,7 @@ impl Life<'_> {
     /// A failure of the driver: allowed while faults are in force.
     fn failed(&mut self, what: String) {
         if self.strict {
-            self.lived.broken.push(format!("after the faults ended: {what}"));
+            self.lived.wrong.push(format!("after the faults ended: {what}"));
         } else {
             self.lived.failed.push(what);
         }
@@ -451,7 +462,7 @@ impl Life<'_> {
         }
         if success != handle.is_some() {
             let status = status.cast_unsigned();
-            self.lived.broken.push(format!("{name} ends with {status:#010x} and OffloadHandle {handle:x?}"));
+            self.lived.wrong.push(format!("{name} ends with {status:#010x} and OffloadHandle {handle:x?}"));
         }
     }
 
@@ -484,7 +495,7 @@ impl Life<'_> {
         for frame in self.receive(to, lists.len())? {
             match receiver.receive(indicated(&frame)) {
                 Ok(received) if packets.contains(&received.packet) => {}
-                Ok(_) => self.lived.broken.push("a packet came in changed".to_owned()),
+                Ok(_) => self.lived.wrong.push("a packet came in changed".to_owned()),
                 Err(fault) => self.failed(format!("an indicated packet: {fault}")),
             }
         }

@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::life::{self, Lived, Subject};
+use crate::settings::{Settings, SettingsArguments, SettingsError, known_lines};
 use crate::source::DriverSource;
 use clap::Args;
-use ndis_lab::inf::{Inf, InfError};
+use ndis_lab::inf::Inf;
 use ndis_lab::loader::missing_lines;
+use ndis_lab::rules::KnownRules;
 use ndis_lab::{
     Adapter, AdapterConfig, Driver, HaltAction, Keywords, Lab, LabError, LoadError, Oid, OidOutcome, SendNbl,
     SendOptions, State, Value, Violation,
@@ -36,12 +38,8 @@ pub struct Arguments {
     /// The driver's image
     #[arg(value_name = "DRIVER.sys")]
     image: PathBuf,
-    /// Its INF: keywords with their defaults, and what the driver has to agree with
-    #[arg(long, value_name = "FILE.inf")]
-    inf: Option<PathBuf>,
-    /// A keyword of the adapter, as a user sets it; counts more than the INF; may be repeated
-    #[arg(long = "set", value_name = "KEYWORD=VALUE", value_parser = keyword)]
-    keywords: Vec<(String, String)>,
+    #[command(flatten)]
+    settings: SettingsArguments,
     /// Load the image also if it imports functions that the lab has not; calling one stops the machine
     #[arg(long)]
     stub_imports: bool,
@@ -53,22 +51,15 @@ pub struct Arguments {
     one_adapter: bool,
 }
 
-fn keyword(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected KEYWORD=VALUE".into()),
-    }
-}
-
 /// Why nothing could be tried.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A file cannot be read.
     #[error("{path}: {1}", path = .0.display())]
     Read(PathBuf, std::io::Error),
-    /// The INF says nothing that can be used.
-    #[error("{path}: {1}", path = .0.display())]
-    Inf(PathBuf, InfError),
+    /// Its INF cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The image is none that the lab can load.
     #[error("{path}: {1}", path = .0.display())]
     Load(PathBuf, LoadError),
@@ -79,23 +70,20 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if nothing could be tried.
 pub fn command(arguments: &Arguments, say: impl Fn(&str)) -> Result<bool, RunError> {
-    let mut keywords = Keywords::new();
-    let mut inf = None;
-    if let Some(path) = &arguments.inf {
-        let bytes = std::fs::read(path).map_err(|error| RunError::Read(path.clone(), error))?;
-        let read = Inf::read(&bytes).map_err(|error| RunError::Inf(path.clone(), error))?;
-        keywords = read.keywords.clone();
-        inf = Some(read);
-    }
-    for (name, value) in &arguments.keywords {
-        keywords.set(name, value.as_str());
-    }
+    let settings = arguments.settings.read()?;
     let lab = Lab::builder()
         .timeout(PATIENCE)
         .guard_pages(arguments.guard_pages)
         .stub_missing_imports(arguments.stub_imports)
+        .known(&settings.known)
         .build();
-    let life = Life { lab: &lab, say: &say, inf: inf.as_ref(), keywords, ethernet: Cell::new(false) };
+    let life = Life {
+        lab: &lab,
+        say: &say,
+        inf: settings.inf.as_ref(),
+        keywords: &settings.keywords,
+        ethernet: Cell::new(false),
+    };
     let ended = life.run(&arguments.image);
     // However far the driver came.
     for line in lab.take_debug_output() {
@@ -122,29 +110,22 @@ pub fn command(arguments: &Arguments, say: impl Fn(&str)) -> Result<bool, RunErr
     let mut whole = ended.is_ok() && lab.bugcheck().is_none() && lab.census().is_empty();
     if whole && life.ethernet.get() && !arguments.one_adapter {
         // A bug check or a leak in it is shown there; broken rules with all others.
-        let lived = second_life(arguments, &life.keywords, &say);
-        whole = lived.bugcheck.is_none()
-            && lived.broken.len() == ndis_lab::rules::summary(&lived.violations).len();
+        let lived = second_life(arguments, &settings, &say);
+        whole = lived.bugcheck.is_none() && lived.wrong.is_empty();
         total += lived.violations.len() as u64;
         violations.extend(lived.violations);
     }
-    let clean = report(&violations, total, &say);
+    let clean = report(&violations, total, &settings.known, &say);
     Ok(clean && whole)
 }
 
 /// What one adapter cannot show: two of them on one wire, if they hear each other, with sleep, resets, traffic both
 /// ways, and SAs if the driver offloads ESP.
-fn second_life(arguments: &Arguments, keywords: &Keywords, say: &impl Fn(&str)) -> Lived {
+fn second_life(arguments: &Arguments, settings: &Settings, say: &impl Fn(&str)) -> Lived {
     say("Two adapters: requests, sleep, reset, traffic, SAs");
     let mut subject = Subject::new(DriverSource::Image(arguments.image.clone()));
-    let text = |(name, value): (&str, &Value)| match value {
-        // The two have addresses of their own.
-        Value::Text(text) if !name.eq_ignore_ascii_case("NetworkAddress") => {
-            Some((name.to_owned(), text.clone()))
-        }
-        _ => None,
-    };
-    subject.keywords.extend(keywords.iter().filter_map(text));
+    subject.keywords.extend(settings.shared());
+    subject.known = settings.known.clone();
     subject.probe();
     say(if subject.wire { "   they hear each other" } else { "   they do not hear each other" });
     let lived = life::live(&subject, |_| {});
@@ -155,22 +136,28 @@ fn second_life(arguments: &Arguments, keywords: &Keywords, say: &impl Fn(&str)) 
     for failed in &lived.failed {
         say(&format!("   {failed}"));
     }
-    let rules = ndis_lab::rules::summary(&lived.violations);
-    for what in lived.broken.iter().filter(|line| !rules.contains(line)) {
+    for what in &lived.wrong {
         say(&format!("   {what}"));
     }
     lived
 }
 
 /// Shows broken rules; says whether there were none.
-fn report(violations: &[Violation], total: u64, say: &impl Fn(&str)) -> bool {
+fn report(violations: &[Violation], total: u64, known: &KnownRules, say: &impl Fn(&str)) -> bool {
+    let passed_over = known_lines(known);
     if violations.is_empty() {
-        say("\nNo rule was broken.");
+        say(if passed_over.is_empty() { "\nNo rule was broken." } else { "\nNo other rule was broken." });
+        for line in &passed_over {
+            say(line);
+        }
         return true;
     }
     say(&format!("\nRules were broken {total} times:"));
     for line in ndis_lab::rules::summary(violations) {
         say(&format!("   {line}"));
+    }
+    for line in &passed_over {
+        say(line);
     }
     false
 }
@@ -179,7 +166,7 @@ struct Life<'a, S: Fn(&str)> {
     lab: &'a Lab,
     say: &'a S,
     inf: Option<&'a Inf>,
-    keywords: Keywords,
+    keywords: &'a Keywords,
     /// The driver is one for Ethernet.
     ethernet: Cell<bool>,
 }

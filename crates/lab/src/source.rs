@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use ndis_lab::{Driver, Lab, LabError, LoadError};
 use ndis_sys::DRIVER_INITIALIZE;
 
+use crate::settings::SettingsError;
+
 /// The name of the linked driver's service; an image's is its file's.
 const SERVICE: &str = "ipsecnic";
 
@@ -53,6 +55,9 @@ pub enum SourceError {
     /// It is no driver that the lab can load, or it does not register a miniport.
     #[error("{path}: {1}", path = .0.display())]
     Load(PathBuf, LabError),
+    /// Its INF cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The linked driver does not start.
     #[error("the native driver: {0}")]
     Native(LabError),

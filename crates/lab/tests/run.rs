@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use clap::Parser;
 use lab::run::{self, RunError};
+use lab::settings::SettingsError;
 
 #[derive(Debug, Parser)]
 struct Command {
@@ -45,5 +46,5 @@ fn what_is_no_driver_cannot_be_tried() {
     let (_, result) = lab_run(&["/nonexistent.sys"]);
     assert!(matches!(result, Err(RunError::Read(..))), "{result:?}");
     let (_, result) = lab_run(&[here, "--inf", here]);
-    assert!(matches!(result, Err(RunError::Inf(..))), "{result:?}");
+    assert!(matches!(result, Err(RunError::Settings(SettingsError::Inf(..)))), "{result:?}");
 }

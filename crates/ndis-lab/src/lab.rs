@@ -17,7 +17,7 @@ use crate::machine::pool::PoolBlock;
 use crate::machine::schedule::{Event, Schedule};
 use crate::machine::stubs::Stubs;
 use crate::machine::{Machine, Options};
-use crate::rules::Violation;
+use crate::rules::{KnownRules, Violation};
 use crate::symbols::pdb_beside;
 
 /// The newest NDIS that the lab knows: 6.89, of Windows 11 24H2.
@@ -39,6 +39,7 @@ impl Default for LabBuilder {
                 guard: false,
                 seed: None,
                 stub_imports: false,
+                known: KnownRules::default(),
             },
         }
     }
@@ -96,6 +97,13 @@ impl LabBuilder {
         self
     }
 
+    /// What the driver is known to break: it is counted there, and no [`Lab::violations`] tell of it.
+    #[must_use]
+    pub fn known(mut self, known: &KnownRules) -> Self {
+        self.options.known = known.clone();
+        self
+    }
+
     /// Makes the lab.
     pub fn build(self) -> Lab {
         Lab { machine: Machine::new(self.options) }
@@ -144,7 +152,7 @@ impl Lab {
         self.load(image, name, None)
     }
 
-    fn load(&self, image: &[u8], name: &str, path: Option<&Path>) -> Result<Driver, LabError> {
+    pub(crate) fn load(&self, image: &[u8], name: &str, path: Option<&Path>) -> Result<Driver, LabError> {
         self.machine.alive()?;
         let image = self.map(image)?;
         let pdb = path.and_then(|path| pdb_beside(path, image.pdb()));

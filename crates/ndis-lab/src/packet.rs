@@ -163,7 +163,8 @@ impl Machine {
 
     pub(crate) fn create_list_pool(&self, parameters: PoolParameters, adapter: Option<AdapterId>) -> usize {
         let handle = self.handle(HandleKind::ListPool);
-        let pool = Pool { parameters, outstanding: 0, adapter, origin: Origin::here() };
+        let origin = Origin::made_with(adapter);
+        let pool = Pool { parameters, outstanding: 0, adapter, origin };
         self.packets.0.lock().list_pools.insert(handle, pool);
         handle
     }
@@ -171,7 +172,8 @@ impl Machine {
     pub(crate) fn create_buffer_pool(&self, data_size: u32, adapter: Option<AdapterId>) -> usize {
         let handle = self.handle(HandleKind::BufferPool);
         let parameters = PoolParameters { allocate_buffer: true, context_size: 0, data_size };
-        let pool = Pool { parameters, outstanding: 0, adapter, origin: Origin::here() };
+        let origin = Origin::made_with(adapter);
+        let pool = Pool { parameters, outstanding: 0, adapter, origin };
         self.packets.0.lock().buffer_pools.insert(handle, pool);
         handle
     }

@@ -10,6 +10,10 @@ use crate::adapter::{AdapterId, State};
 use crate::machine::Origin;
 use crate::symbols::CallStack;
 
+mod known;
+
+pub use known::{Known, KnownError, KnownRules, without_numbers};
+
 /// A rule of NDIS or of the kernel.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Rule {

@@ -191,7 +191,7 @@ fn end(lab: &Lab, driver: Driver, adapter: &Adapter) {
 }
 
 #[test]
-#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
+#[ignore = "without WINTUN_SYS reads the driver out of wintun.dll, which its licence may not allow: docs/hosting.md"]
 fn the_driver_starts_answers_and_goes_away() {
     let lab = Lab::new();
     for _ in 0..2 {
@@ -226,14 +226,14 @@ fn the_driver_starts_answers_and_goes_away() {
 }
 
 #[test]
-#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
+#[ignore = "without WINTUN_SYS reads the driver out of wintun.dll, which its licence may not allow: docs/hosting.md"]
 fn packets_travel_both_ways() {
     travel(&Lab::new());
 }
 
 /// Each block on pages of its own, taken away when the driver gives it back.
 #[test]
-#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
+#[ignore = "without WINTUN_SYS reads the driver out of wintun.dll, which its licence may not allow: docs/hosting.md"]
 #[cfg(target_os = "linux")]
 fn packets_travel_both_ways_between_guard_pages() {
     travel(&Lab::builder().guard_pages(true).build());
@@ -321,7 +321,7 @@ fn plain(change: impl Fn(&mut Vec<u8>)) -> impl Fn(&Process, &mut Vec<u8>) -> Bo
 }
 
 #[test]
-#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
+#[ignore = "without WINTUN_SYS reads the driver out of wintun.dll, which its licence may not allow: docs/hosting.md"]
 fn a_device_is_refused_to_those_who_may_not_have_it() {
     let lab = Lab::new();
     let (driver, adapter) = start(&lab);
@@ -374,7 +374,7 @@ fn a_device_is_refused_to_those_who_may_not_have_it() {
 /// The driver frees its context without `ExDeleteResourceLite` when MiniportInitializeEx fails behind
 /// `ExInitializeResourceLite`: on Windows the kernel's list of resources then leads into freed memory.
 #[test]
-#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
+#[ignore = "without WINTUN_SYS reads the driver out of wintun.dll, which its licence may not allow: docs/hosting.md"]
 fn a_failing_initialization_shows_a_defect_of_the_driver() {
     for (function, broken) in [("ExAllocatePoolWithTag", false), ("NdisAllocateNetBufferListPool", true)] {
         let lab = Lab::new();
@@ -391,17 +391,20 @@ fn a_failing_initialization_shows_a_defect_of_the_driver() {
 }
 
 #[test]
-#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
+#[ignore = "without WINTUN_SYS reads the driver out of wintun.dll, which its licence may not allow: docs/hosting.md"]
 fn an_import_that_is_missing_is_named() {
     let package = registry::wintun();
     let mapped =
         ndis_lab::loader::Image::load(&package.image, |_, name| (name != "SeAccessCheck").then_some(0x1000));
     let error = mapped.unwrap_err().to_string();
-    assert!(error.contains("ntoskrnl.exe!SeAccessCheck") && error.contains(" 1 "), "{error}");
+    assert!(
+        error.contains("lacks 1 ") && error.contains("ntoskrnl.exe, not in the lab: SeAccessCheck"),
+        "{error}"
+    );
 }
 
 #[test]
-#[ignore = "reads the driver out of wintun.dll, which its licence may not allow: see docs/hosting.md"]
+#[ignore = "without WINTUN_SYS reads the driver out of wintun.dll, which its licence may not allow: docs/hosting.md"]
 fn a_process_that_dies_and_a_device_that_goes_leave_nothing() {
     let lab = Lab::new();
     let (driver, adapter) = start(&lab);

@@ -18,6 +18,7 @@ mod step;
 pub use step::{Action, Bytes, Failure, Step};
 
 use crate::life::{DriverArguments, Subject, progress_bar};
+use crate::settings::known_lines;
 use crate::source::SourceError;
 use generate::Profile;
 
@@ -151,12 +152,16 @@ pub enum FuzzError {
 /// # Errors
 /// [`FuzzError`] if it could not be tried.
 pub fn command(arguments: &Arguments, mut say: impl FnMut(&str)) -> Result<bool, FuzzError> {
-    let subject = arguments.driver.subject();
+    let subject = arguments.driver.subject().map_err(SourceError::from)?;
     let (_, driver) = subject.source.load()?;
     let _ = driver.unload();
     if let Some(path) = &arguments.replay {
         let script = read(path)?;
-        let Some(failure) = replay(&subject, &script) else {
+        let failure = replay(&subject, &script);
+        for line in known_lines(&subject.known) {
+            say(&line);
+        }
+        let Some(failure) = failure else {
             say(&format!("{} steps: nothing failed", script.steps.len()));
             return Ok(true);
         };
@@ -177,6 +182,9 @@ pub fn command(arguments: &Arguments, mut say: impl FnMut(&str)) -> Result<bool,
     });
     bar.finish_and_clear();
     let report = report.map_err(FuzzError::Start)?;
+    for line in known_lines(&options.subject.known) {
+        say(&line);
+    }
     let seconds = Duration::from_millis(u64::try_from(report.milliseconds).unwrap_or(u64::MAX)).as_secs_f64();
     let count = format!("{} scripts, {} steps in {seconds:.1} s", report.scripts, report.steps);
     let Some(script) = &report.script else {

@@ -267,7 +267,7 @@ pub struct Failure {
 /// # Errors
 /// The first failure.
 pub(super) fn play(subject: &Subject, steps: &[Step], count: &mut u64) -> Result<(), Failure> {
-    let lab = Lab::builder().timeout(PATIENCE).build();
+    let lab = Lab::builder().timeout(PATIENCE).known(&subject.known).build();
     let mut run =
         Run { subject, lab: &lab, driver: None, adapters: Default::default(), handles: Default::default() };
     let ended = run.all(steps, count);

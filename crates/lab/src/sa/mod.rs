@@ -123,8 +123,9 @@ pub fn command(arguments: &Arguments, say: fn(&str)) -> Result<bool, SaError> {
 /// # Errors
 /// [`SaError`].
 pub fn run(driver: &DriverArguments, seed: u64, steps: &[Step]) -> Result<Outcome, SaError> {
-    let subject = driver.subject();
-    let (lab, driver) = subject.source.load_on(Lab::builder().deterministic(seed).build())?;
+    let subject = driver.subject().map_err(SourceError::from)?;
+    let (lab, driver) =
+        subject.source.load_on(Lab::builder().deterministic(seed).known(&subject.known).build())?;
     let result = play(&subject, &driver, steps);
     let (dump, refused) = result?;
     driver.unload()?;

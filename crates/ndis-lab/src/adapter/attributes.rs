@@ -20,68 +20,71 @@ pub(crate) struct Shape {
     pub(crate) kind: u8,
     pub(crate) revision: u8,
     pub(crate) size: u16,
+    /// Of the structure, in bytes: a compiler pads its end to a multiple of it.
+    pub(crate) align: usize,
 }
 
 macro_rules! shapes {
-    ($($constant:ident = $name:literal, $kind:ident, [$($revision:ident / $size:ident),+];)*) => {
+    ($($constant:ident = $name:ident, $kind:ident, [$($revision:ident / $size:ident),+];)*) => {
         $(
-            #[doc = concat!("The revisions of ", $name, ", oldest first.")]
+            #[doc = concat!("The revisions of ", stringify!($name), ", oldest first.")]
             pub(crate) const $constant: &[Shape] = &[$(Shape {
-                name: $name,
+                name: stringify!($name),
                 kind: ndis_sys::$kind,
                 revision: ndis_sys::$revision,
                 size: ndis_sys::$size,
+                align: align_of::<ndis_sys::$name>(),
             }),+];
         )*
     };
 }
 
 shapes! {
-    CHARACTERISTICS_BEFORE_680 = "NDIS_MINIPORT_DRIVER_CHARACTERISTICS", NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS, [
+    CHARACTERISTICS_BEFORE_680 = NDIS_MINIPORT_DRIVER_CHARACTERISTICS, NDIS_OBJECT_TYPE_MINIPORT_DRIVER_CHARACTERISTICS, [
         NDIS_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_1 / NDIS_SIZEOF_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_1,
         NDIS_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2 / NDIS_SIZEOF_MINIPORT_DRIVER_CHARACTERISTICS_REVISION_2
     ];
-    REGISTRATION = "NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES, [
+    REGISTRATION = NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES, NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES, [
         NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_1,
         NDIS_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_2 / NDIS_SIZEOF_MINIPORT_ADAPTER_REGISTRATION_ATTRIBUTES_REVISION_2
     ];
-    GENERAL = "NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES, [
+    GENERAL = NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES, NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES, [
         NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_1,
         NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_2 / NDIS_SIZEOF_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES_REVISION_2
     ];
-    OFFLOAD = "NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES, [
+    OFFLOAD = NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES, NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES, [
         NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES_REVISION_1
     ];
-    HARDWARE_ASSIST_BEFORE_660 = "NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES", NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES, [
+    HARDWARE_ASSIST_BEFORE_660 = NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES, NDIS_OBJECT_TYPE_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES, [
         NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_1 / NDIS_SIZEOF_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_1,
         NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_2 / NDIS_SIZEOF_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_2,
         NDIS_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_3 / NDIS_SIZEOF_MINIPORT_ADAPTER_HARDWARE_ASSIST_ATTRIBUTES_REVISION_3
     ];
-    NDIS_OFFLOAD_BEFORE_650 = "NDIS_OFFLOAD", NDIS_OBJECT_TYPE_OFFLOAD, [
+    NDIS_OFFLOAD_BEFORE_650 = NDIS_OFFLOAD, NDIS_OBJECT_TYPE_OFFLOAD, [
         NDIS_OFFLOAD_REVISION_1 / NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_1,
         NDIS_OFFLOAD_REVISION_2 / NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_2,
         NDIS_OFFLOAD_REVISION_3 / NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3
     ];
-    PM_CAPABILITIES = "NDIS_PM_CAPABILITIES", NDIS_OBJECT_TYPE_DEFAULT, [
+    PM_CAPABILITIES = NDIS_PM_CAPABILITIES, NDIS_OBJECT_TYPE_DEFAULT, [
         NDIS_PM_CAPABILITIES_REVISION_1 / NDIS_SIZEOF_NDIS_PM_CAPABILITIES_REVISION_1,
         NDIS_PM_CAPABILITIES_REVISION_2 / NDIS_SIZEOF_NDIS_PM_CAPABILITIES_REVISION_2
     ];
-    LINK_STATE = "NDIS_LINK_STATE", NDIS_OBJECT_TYPE_DEFAULT, [
+    LINK_STATE = NDIS_LINK_STATE, NDIS_OBJECT_TYPE_DEFAULT, [
         NDIS_LINK_STATE_REVISION_1 / NDIS_SIZEOF_LINK_STATE_REVISION_1
     ];
-    STATUS_INDICATION = "NDIS_STATUS_INDICATION", NDIS_OBJECT_TYPE_STATUS_INDICATION, [
+    STATUS_INDICATION = NDIS_STATUS_INDICATION, NDIS_OBJECT_TYPE_STATUS_INDICATION, [
         NDIS_STATUS_INDICATION_REVISION_1 / NDIS_SIZEOF_STATUS_INDICATION_REVISION_1
     ];
-    CONFIGURATION_OBJECT = "NDIS_CONFIGURATION_OBJECT", NDIS_OBJECT_TYPE_CONFIGURATION_OBJECT, [
+    CONFIGURATION_OBJECT = NDIS_CONFIGURATION_OBJECT, NDIS_OBJECT_TYPE_CONFIGURATION_OBJECT, [
         NDIS_CONFIGURATION_OBJECT_REVISION_1 / NDIS_SIZEOF_CONFIGURATION_OBJECT_REVISION_1
     ];
-    LIST_POOL = "NET_BUFFER_LIST_POOL_PARAMETERS", NDIS_OBJECT_TYPE_DEFAULT, [
+    LIST_POOL = NET_BUFFER_LIST_POOL_PARAMETERS, NDIS_OBJECT_TYPE_DEFAULT, [
         NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1 / NDIS_SIZEOF_NET_BUFFER_LIST_POOL_PARAMETERS_REVISION_1
     ];
-    BUFFER_POOL = "NET_BUFFER_POOL_PARAMETERS", NDIS_OBJECT_TYPE_DEFAULT, [
+    BUFFER_POOL = NET_BUFFER_POOL_PARAMETERS, NDIS_OBJECT_TYPE_DEFAULT, [
         NET_BUFFER_POOL_PARAMETERS_REVISION_1 / NDIS_SIZEOF_NET_BUFFER_POOL_PARAMETERS_REVISION_1
     ];
-    TIMER = "NDIS_TIMER_CHARACTERISTICS", NDIS_OBJECT_TYPE_TIMER_CHARACTERISTICS, [
+    TIMER = NDIS_TIMER_CHARACTERISTICS, NDIS_OBJECT_TYPE_TIMER_CHARACTERISTICS, [
         NDIS_TIMER_CHARACTERISTICS_REVISION_1 / NDIS_SIZEOF_TIMER_CHARACTERISTICS_REVISION_1
     ];
 }
@@ -131,6 +134,28 @@ pub(crate) fn check(header: NDIS_OBJECT_HEADER, shapes: &[Shape], at_least: u8) 
             let name = shapes.first().map_or("structure", |s| s.name);
             Err(format!("{name} has {found}; expected {}", want.join(", or ")))
         }
+    }
+}
+
+/// The revision of a header that NDIS takes, though it is not as its page wants it.
+///
+/// Drivers should say `NDIS_SIZEOF_x_REVISION_n` and use the revisions of the NDIS version that they register, but NDIS
+/// asks for no less than a revision's own size `[overview-of-ndis-support-for-header-versions]`; netvmini says
+/// `sizeof`, and has revisions of 6.20 in a driver of 6.30. A size that the structure has in no header is none.
+fn tolerated(header: NDIS_OBJECT_HEADER, shapes: &[Shape]) -> Option<Shape> {
+    let NDIS_OBJECT_HEADER { Type, Revision, Size } = header;
+    let size_of = |s: &Shape| usize::from(s.size).next_multiple_of(s.align);
+    let fits = |s: &Shape| Size == s.size || usize::from(Size) == size_of(s);
+    let large_enough = shapes.iter().any(|s| s.revision >= Revision && fits(s));
+    shapes.iter().find(|s| s.kind == Type && s.revision == Revision && large_enough).copied()
+}
+
+impl Machine {
+    /// Checks the header of a structure that comes in one version of NDIS or more; gives whether NDIS takes it.
+    pub(crate) fn takes_header(&self, header: NDIS_OBJECT_HEADER, shapes: &[Shape]) -> bool {
+        let Err(text) = check(header, shapes, 1) else { return true };
+        self.violate(rules::STRUCTURE_HEADER, text);
+        tolerated(header, shapes).is_some()
     }
 }
 
@@ -297,6 +322,22 @@ impl Machine {
         ndis_sys::NDIS_STATUS_BAD_CHARACTERISTICS
     }
 
+    /// The revision of an attribute structure, or the status that refuses it.
+    fn attribute_shape(
+        &self,
+        header: NDIS_OBJECT_HEADER,
+        shapes: &[Shape],
+        minor: u8,
+    ) -> Result<Shape, NDIS_STATUS> {
+        check_version(header, shapes, minor).or_else(|text| match tolerated(header, shapes) {
+            Some(shape) if shape.revision <= most(minor, header.Type) => {
+                self.violate(rules::ATTRIBUTE_HEADER, text);
+                Ok(shape)
+            }
+            _ => Err(self.attribute_error(rules::ATTRIBUTE_HEADER, text)),
+        })
+    }
+
     /// `NdisMSetMiniportAttributes`.
     ///
     /// # Safety
@@ -334,9 +375,10 @@ impl Machine {
                 let ok = collected.general.is_some() && collected.offload.is_none();
                 (OFFLOAD, order(ok, "offload attributes come after general ones, and once"))
             }
+            // One call for each kind of assistance is as good: netvmini sets VMQ's, then QoS's.
             t if t == HARDWARE_ASSIST[0].kind => {
-                let ok = collected.general.is_some() && !collected.hardware_assist;
-                (HARDWARE_ASSIST, order(ok, "hardware assist attributes come after general ones, and once"))
+                let ok = collected.general.is_some();
+                (HARDWARE_ASSIST, order(ok, "hardware assist attributes come after general ones"))
             }
             other => {
                 return self
@@ -346,9 +388,10 @@ impl Machine {
         if let Err(text) = ordered {
             return self.attribute_error(rules::ATTRIBUTE_ORDER, text);
         }
-        if let Err(text) = check_version(header, shapes, minor) {
-            return self.attribute_error(rules::ATTRIBUTE_HEADER, text);
-        }
+        let shape = match self.attribute_shape(header, shapes, minor) {
+            Ok(shape) => shape,
+            Err(status) => return status,
+        };
         if self.fault(0, 0) {
             return ndis_sys::NDIS_STATUS_RESOURCES;
         }
@@ -390,7 +433,7 @@ impl Machine {
                     std::ptr::copy_nonoverlapping(
                         attributes.cast::<u8>(),
                         (&raw mut raw).cast(),
-                        usize::from(header.Size),
+                        usize::from(shape.size),
                     );
                     self.copy_general(raw, minor).map(|general| collected.general = Some(general))
                 }
@@ -530,5 +573,37 @@ pub(crate) unsafe fn read_offload(pointer: *const NDIS_OFFLOAD, minor: u8) -> Re
         let length = usize::from(shape.size).min(size_of_val(&offload));
         std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut offload).cast(), length);
         Ok(offload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(kind: u8, revision: u8, size: u16) -> NDIS_OBJECT_HEADER {
+        NDIS_OBJECT_HEADER { Type: kind, Revision: revision, Size: size }
+    }
+
+    #[test]
+    fn a_size_that_ndis_takes_is_one_that_the_structure_has_in_the_headers() {
+        // 28 bytes and, with what a compiler puts behind them, 32; the two revisions are as long.
+        let kind = REGISTRATION[0].kind;
+        for (revision, size) in [(1, 28), (1, 32), (2, 28), (2, 32)] {
+            let header = header(kind, revision, size);
+            assert_eq!(tolerated(header, REGISTRATION).unwrap().revision, revision);
+            assert_eq!(check(header, REGISTRATION, 1).is_ok(), size == 28);
+        }
+        for (revision, size) in [(2, 27), (2, 29), (2, 36), (2, 40), (3, 28), (0, 28)] {
+            assert!(tolerated(header(kind, revision, size), REGISTRATION).is_none(), "{revision}, {size}");
+        }
+        assert!(tolerated(header(kind + 1, 2, 28), REGISTRATION).is_none());
+        // An older revision in the structure of a newer one; not the other way round.
+        let [old, .., new] = HARDWARE_ASSIST else { panic!() };
+        let mixed = header(old.kind, old.revision, new.size);
+        assert_eq!(tolerated(mixed, HARDWARE_ASSIST).unwrap().size, old.size);
+        assert!(tolerated(header(new.kind, new.revision, old.size), HARDWARE_ASSIST).is_none());
+        // A revision that is too old is named with those that are wanted.
+        let text = check(header(old.kind, old.revision, old.size), HARDWARE_ASSIST, 3).unwrap_err();
+        assert!(text.contains("revision 1") && text.contains("expected type 0xaf, revision 3"), "{text}");
     }
 }

@@ -48,7 +48,8 @@ impl Context {
         guarded: bool,
         seed: Option<u64>,
     ) -> Self {
-        let builder = Lab::builder().timeout(patience).processors(4).guard_pages(guarded);
+        let builder =
+            Lab::builder().timeout(patience).processors(4).guard_pages(guarded).known(&subject.known);
         let builder = match seed {
             Some(seed) => builder.deterministic(seed),
             None => builder,

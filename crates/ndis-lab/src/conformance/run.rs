@@ -1,5 +1,6 @@
 //! Runs cases: each in a thread and on a machine of its own, and none for longer than a limit.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use crate::driver::Driver;
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::objects::Keywords;
+use crate::rules::KnownRules;
 
 /// Cases that make so many adapters that pages to itself for each block of theirs cost too much time. What
 /// they run, others run with such pages.
@@ -25,7 +27,8 @@ const THREADED: &[&str] = &["parallel-initialize", "pause-under-load", "sa-stres
 
 /// Where the driver's code comes from.
 enum Source {
-    Image(Vec<u8>),
+    /// With the file that it came from, beside which its PDB lies.
+    Image(Vec<u8>, Option<PathBuf>),
     Native(DRIVER_INITIALIZE),
 }
 
@@ -36,12 +39,23 @@ pub struct Subject {
     /// The keywords of each of its adapters, as its INF and a user set them. Two adapters that are
     /// installed with them should be on one wire; if they are not, cases that need a wire do not apply.
     pub keywords: Keywords,
+    /// What the driver is known to break; no case fails for that.
+    pub known: KnownRules,
 }
 
 impl Subject {
     /// A driver image.
     pub fn image(bytes: Vec<u8>, name: &str) -> Self {
-        Self { source: Source::Image(bytes), name: name.into(), keywords: Keywords::new() }
+        Self::of(Source::Image(bytes, None), name)
+    }
+
+    /// A driver image in a file, named as the file; stacks are named by the PDB beside it.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn file(path: &Path) -> std::io::Result<Self> {
+        let name = path.file_stem().map_or("driver".into(), |stem| stem.to_string_lossy());
+        Ok(Self::of(Source::Image(std::fs::read(path)?, Some(path.to_owned())), &name))
     }
 
     /// A driver that is linked into this program.
@@ -49,12 +63,16 @@ impl Subject {
     /// # Safety
     /// As for [`Lab::load_native`].
     pub unsafe fn native(entry: DRIVER_INITIALIZE, name: &str) -> Self {
-        Self { source: Source::Native(entry), name: name.into(), keywords: Keywords::new() }
+        Self::of(Source::Native(entry), name)
+    }
+
+    fn of(source: Source, name: &str) -> Self {
+        Self { source, name: name.into(), keywords: Keywords::new(), known: KnownRules::default() }
     }
 
     pub(super) fn load(&self, lab: &Lab) -> Result<Driver, LabError> {
         match &self.source {
-            Source::Image(bytes) => lab.load_image(bytes, &self.name),
+            Source::Image(bytes, path) => lab.load(bytes, &self.name, path.as_deref()),
             // SAFETY: who made the subject vouched for the entry point.
             Source::Native(entry) => unsafe { lab.load_native(*entry, &self.name) },
         }

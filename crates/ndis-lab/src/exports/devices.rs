@@ -10,7 +10,7 @@ use ndis_sys::{
 
 use super::rtl_string::text;
 use super::{Call, exports, outside};
-use crate::adapter::attributes::{self, Shape};
+use crate::adapter::attributes::Shape;
 use crate::machine::io::{MAJORS, Made, device_object};
 use crate::machine::work::ItemKind;
 use crate::machine::{HandleKind, Stopped};
@@ -407,6 +407,7 @@ const ATTRIBUTES: &[Shape] = &[Shape {
     kind: ndis_sys::NDIS_OBJECT_TYPE_DEVICE_OBJECT_ATTRIBUTES,
     revision: ndis_sys::NDIS_DEVICE_OBJECT_ATTRIBUTES_REVISION_1,
     size: ndis_sys::NDIS_SIZEOF_DEVICE_OBJECT_ATTRIBUTES_REVISION_1,
+    align: align_of::<NDIS_DEVICE_OBJECT_ATTRIBUTES>(),
 }];
 
 exports! { NDIS in "ndis.sys" {
@@ -427,8 +428,7 @@ exports! { NDIS in "ndis.sys" {
         };
         // SAFETY: the caller's structure, as large as its header says; the header comes first.
         let attributes = unsafe {
-            if let Err(text) = attributes::check((*attributes).Header, ATTRIBUTES, 1) {
-                call.violate(rules::STRUCTURE_HEADER, text);
+            if !call.takes_header((*attributes).Header, ATTRIBUTES) {
                 return Ok(NDIS_STATUS_FAILURE);
             }
             *attributes

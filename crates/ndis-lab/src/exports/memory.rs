@@ -151,10 +151,14 @@ exports! { NDIS in "ndis.sys" {
     }
 
     UP_TO_DISPATCH fn NdisAllocateMdl(call, handle: NDIS_HANDLE, address: PVOID, length: UINT) -> *mut MDL {
-        if !call.knows_handle(handle as usize) {
-            call.violate(rules::HANDLE_UNKNOWN, format!("{handle:p} is no handle of an adapter or driver"));
+        let mdl = call.allocate_mdl(address as usize, length, "NdisAllocateMdl", true);
+        match call.owner_of(handle as usize) {
+            Some((owner, _)) => call.own_mdl(mdl, owner),
+            None => {
+                call.violate(rules::HANDLE_UNKNOWN, format!("{handle:p} is no handle of an adapter or driver"));
+            }
         }
-        Ok(call.allocate_mdl(address as usize, length, "NdisAllocateMdl", true))
+        Ok(mdl)
     }
 
     UP_TO_DISPATCH fn NdisFreeMdl(call, mdl: *mut MDL) {

@@ -9,7 +9,7 @@ use ndis_sys::{
 
 use super::rtl_string::text;
 use super::{Call, exports};
-use crate::adapter::attributes::{self, CONFIGURATION_OBJECT};
+use crate::adapter::attributes::CONFIGURATION_OBJECT;
 use crate::machine::{HandleKind, Machine, Origin};
 use crate::objects::{Configuration, Value};
 use crate::packet::Memory;
@@ -196,8 +196,7 @@ exports! { TABLE in "ndis.sys" {
     ) -> NDIS_STATUS {
         // SAFETY: the caller's structure, as large as its header says; the header comes first.
         let object = unsafe {
-            if let Err(text) = attributes::check((*object).Header, CONFIGURATION_OBJECT, 1) {
-                call.violate(rules::STRUCTURE_HEADER, text);
+            if !call.takes_header((*object).Header, CONFIGURATION_OBJECT) {
                 return Ok(NDIS_STATUS_FAILURE);
             }
             // Only what revision 1 has is read: 20 of 24 bytes.

@@ -6,7 +6,7 @@ use ndis_sys::{
 };
 
 use super::exports;
-use crate::adapter::attributes::{self, BUFFER_POOL, LIST_POOL};
+use crate::adapter::attributes::{BUFFER_POOL, LIST_POOL};
 use crate::machine::{Machine, thread};
 use crate::packet::PoolParameters;
 use crate::rules;
@@ -101,8 +101,7 @@ exports! { TABLE in "ndis.sys" {
         let null = std::ptr::null_mut();
         // SAFETY: the caller's structure, as large as its header says; the header comes first.
         let parameters = unsafe {
-            if let Err(text) = attributes::check((*parameters).Header, LIST_POOL, 1) {
-                call.violate(rules::STRUCTURE_HEADER, text);
+            if !call.takes_header((*parameters).Header, LIST_POOL) {
                 return Ok(null);
             }
             *parameters
@@ -143,8 +142,7 @@ exports! { TABLE in "ndis.sys" {
         let null = std::ptr::null_mut();
         // SAFETY: the caller's structure, as large as its header says; the header comes first.
         let parameters = unsafe {
-            if let Err(text) = attributes::check((*parameters).Header, BUFFER_POOL, 1) {
-                call.violate(rules::STRUCTURE_HEADER, text);
+            if !call.takes_header((*parameters).Header, BUFFER_POOL) {
                 return Ok(null);
             }
             *parameters

@@ -9,7 +9,7 @@ use ndis_sys::{
 };
 
 use super::exports;
-use crate::adapter::attributes::{self, TIMER};
+use crate::adapter::attributes::TIMER;
 use crate::machine::work::ItemKind;
 use crate::machine::{APC, Machine, Stopped, thread};
 use crate::rules;
@@ -90,11 +90,12 @@ exports! { TABLE in "ndis.sys" {
     }
 
     UP_TO_DISPATCH fn NdisAllocateRWLock(call, handle: NDIS_HANDLE) -> *mut NDIS_RW_LOCK_EX {
-        if owner(call, handle).is_none() || call.fault(0, 0) {
+        let Some((adapter, _)) = owner(call, handle) else { return Ok(std::ptr::null_mut()) };
+        if call.fault(0, 0) {
             return Ok(std::ptr::null_mut());
         }
         let number = call.handle(crate::machine::HandleKind::RwLock);
-        call.create_rw_lock(number);
+        call.create_rw_lock(number, adapter);
         Ok(number as *mut NDIS_RW_LOCK_EX)
     }
 
@@ -128,8 +129,7 @@ exports! { TABLE in "ndis.sys" {
     ) -> NDIS_STATUS {
         // SAFETY: the caller's structure, as large as its header says; the header comes first.
         let characteristics = unsafe {
-            if let Err(text) = attributes::check((*characteristics).Header, TIMER, 1) {
-                call.violate(rules::STRUCTURE_HEADER, text);
+            if !call.takes_header((*characteristics).Header, TIMER) {
                 return Ok(NDIS_STATUS_FAILURE);
             }
             *characteristics

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::thread::Held;
 use super::{AddressMap, DISPATCH, Machine, Origin, Stopped, thread};
+use crate::adapter::AdapterId;
 use crate::rules;
 
 /// `SPIN_LOCK_ALREADY_OWNED`.
@@ -163,7 +164,13 @@ impl Machine {
         }
         let old_irql = raise.then_some(old);
         thread::with(|thread| {
-            thread.held.borrow_mut().push(Held { address, kind, old_irql, origin: Origin::of_lock() });
+            thread.held.borrow_mut().push(Held {
+                address,
+                kind,
+                old_irql,
+                tried: false,
+                origin: Origin::of_lock(),
+            });
         });
         Ok(old)
     }
@@ -177,7 +184,7 @@ impl Machine {
         // Acquire: what the last holder wrote is ours to read.
         let taken = word(address).compare_exchange(0, mark(), Ordering::Acquire, Ordering::Relaxed).is_ok();
         if taken {
-            let held = Held { address, kind, old_irql: None, origin: Origin::of_lock() };
+            let held = Held { address, kind, old_irql: None, tried: true, origin: Origin::of_lock() };
             thread::with(|thread| thread.held.borrow_mut().push(held));
         }
         taken
@@ -278,7 +285,13 @@ impl Machine {
         }
         let old_irql = raise.then_some(old);
         thread::with(|thread| {
-            thread.held.borrow_mut().push(Held { address, kind, old_irql, origin: Origin::of_lock() });
+            thread.held.borrow_mut().push(Held {
+                address,
+                kind,
+                old_irql,
+                tried: false,
+                origin: Origin::of_lock(),
+            });
         });
         Ok(old)
     }
@@ -310,7 +323,10 @@ impl Machine {
 
     /// A lock was released: checks the IRQL that the caller names against the one that the acquisition gave.
     fn settle_release(&self, held: Held, lower: Option<u8>) -> Result<(), Stopped> {
-        if held.old_irql != lower {
+        // KeTryToAcquireSpinLockAtDpcLevel's page names KeReleaseSpinLock, which is told an IRQL; the one that the
+        // lock was acquired at. KeReleaseSpinLockFromDpcLevel leaves it as it is, which comes to the same.
+        let tried = held.tried && lower == Some(DISPATCH);
+        if held.old_irql != lower && !tried {
             let name = |irql: Option<u8>| irql.map_or("no change of IRQL".into(), rules::irql_name);
             let Held { address, kind, old_irql, .. } = held;
             let text =
@@ -335,8 +351,9 @@ impl Machine {
         Ok(())
     }
 
-    pub(crate) fn create_rw_lock(&self, handle: usize) {
-        let lock = RwLock { readers: Vec::new(), writer: 0, embedded: false, origin: Origin::here() };
+    pub(crate) fn create_rw_lock(&self, handle: usize, owner: Option<AdapterId>) {
+        let origin = Origin::made_with(owner);
+        let lock = RwLock { readers: Vec::new(), writer: 0, embedded: false, origin };
         self.locks.rw.lock().insert(handle, lock);
     }
 
@@ -396,7 +413,8 @@ impl Machine {
             drop(locks);
             self.spin(&mut rounds)?;
         }
-        let held = Held { address: handle, kind, old_irql: Some(old), origin: Origin::of_lock() };
+        let held =
+            Held { address: handle, kind, old_irql: Some(old), tried: false, origin: Origin::of_lock() };
         thread::with(|thread| thread.held.borrow_mut().push(held));
         Ok(old)
     }

@@ -138,7 +138,7 @@ pub struct Origin {
     pub handler: &'static str,
     /// The driver, by the lab's number.
     pub driver: u32,
-    /// The adapter that the handler was called for, if any.
+    /// The adapter that the handler was called for, or that the object was made for, if any.
     pub adapter: Option<crate::adapter::AdapterId>,
     /// The driver's call stack; `None` where it was not kept: a machine keeps those of its first tens of
     /// thousands of calls.
@@ -150,6 +150,12 @@ impl Origin {
     /// machine has kept so many already.
     pub(crate) fn here() -> Self {
         Self::within(|machine| &machine.stacks_left)
+    }
+
+    /// As [`Origin::here`], of an object that is made with a handle: it belongs to the adapter that this names, or, with
+    /// the driver's handle, to no adapter, whichever one the calling handler is for.
+    pub(crate) fn made_with(owner: Option<crate::adapter::AdapterId>) -> Self {
+        Self { adapter: owner, ..Self::here() }
     }
 
     /// As [`Origin::here`], for the acquisition of a lock.
@@ -210,6 +216,8 @@ pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
     /// Images that import what the lab has not are loaded all the same.
     pub(crate) stub_imports: bool,
+    /// Of these nothing is made but a count.
+    pub(crate) known: crate::rules::KnownRules,
 }
 
 #[cfg(test)]
@@ -223,6 +231,7 @@ impl Options {
             guard: false,
             seed: None,
             stub_imports: false,
+            known: crate::rules::KnownRules::default(),
         }
     }
 }
@@ -387,15 +396,16 @@ impl Machine {
         let state =
             adapter.and_then(|id| self.adapters.read().values().find(|a| a.id == id).map(|a| a.state()));
         let past = past.iter().map(|(what, origin)| Past { what, origin: *origin }).collect();
+        let (detail, stack) = (detail.into(), CallStack::default());
+        let mut violation = Violation { rule, function, handler, irql, adapter, state, detail, stack, past };
+        if self.options.known.take(&violation) {
+            return;
+        }
         // Relaxed: a count that is read after the threads were joined or for display only.
         let before = self.violations_total.fetch_add(1, Ordering::Relaxed);
-        let stack = if before < MAX_STACKS as u64 {
-            stack::capture(function.is_none())
-        } else {
-            CallStack::default()
-        };
-        let detail = detail.into();
-        let violation = Violation { rule, function, handler, irql, adapter, state, detail, stack, past };
+        if before < MAX_STACKS as u64 {
+            violation.stack = stack::capture(function.is_none());
+        }
         let mut violations = self.violations.lock();
         if violations.len() < MAX_VIOLATIONS {
             violations.push(violation);

@@ -400,6 +400,7 @@ mod tests {
             guard: false,
             seed: None,
             stub_imports: false,
+            known: crate::rules::KnownRules::default(),
         })
     }
 

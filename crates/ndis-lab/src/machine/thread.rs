@@ -86,6 +86,8 @@ pub(crate) struct Held {
     pub(crate) kind: &'static str,
     /// The IRQL before the acquisition, or `None` if that did not raise it.
     pub(crate) old_irql: Option<u8>,
+    /// `KeTryToAcquireSpinLockAtDpcLevel` acquired it.
+    pub(crate) tried: bool,
     /// Who acquired it.
     pub(crate) origin: super::Origin,
 }

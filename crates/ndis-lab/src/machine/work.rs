@@ -209,7 +209,7 @@ impl Machine {
             running: 0,
             driver,
             adapter,
-            origin: Origin::here(),
+            origin: Origin::made_with(adapter),
         };
         self.work.0.state.lock().timers.insert(handle, timer);
         handle
@@ -375,7 +375,8 @@ impl Machine {
         adapter: Option<AdapterId>,
         driver: u32,
     ) {
-        let item = WorkItem { kind, queued: false, running: false, driver, adapter, origin: Origin::here() };
+        let origin = Origin::made_with(adapter);
+        let item = WorkItem { kind, queued: false, running: false, driver, adapter, origin };
         self.work.0.state.lock().items.insert(handle, item);
     }
 

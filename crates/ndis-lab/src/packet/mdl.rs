@@ -5,6 +5,7 @@ use ndis_sys::{
 };
 
 use super::{MdlRecord, Memory, retire};
+use crate::adapter::AdapterId;
 use crate::machine::{Machine, Origin};
 use crate::rules;
 
@@ -105,6 +106,13 @@ impl Machine {
         let record = MdlRecord { memory, address, by, origin: Origin::here() };
         self.packets.0.lock().mdls.insert(mdl as usize, record);
         mdl
+    }
+
+    /// An MDL was allocated with a handle: says whose it is.
+    pub(crate) fn own_mdl(&self, mdl: *mut MDL, owner: Option<AdapterId>) {
+        if let Some(record) = self.packets.0.lock().mdls.get_mut(&(mdl as usize)) {
+            record.origin.adapter = owner;
+        }
     }
 
     /// Reports bytes that lie partly or wholly in freed pool memory, or run over the end of a block.

@@ -1,4 +1,5 @@
-//! A driver image that nobody here wrote: `wintun.sys`, out of the `wintun` crate of crates.io.
+//! A driver image that nobody here wrote: `wintun.sys`, the file that `WINTUN_SYS` names, or out of the `wintun` crate of
+//! crates.io.
 //!
 //! The crate carries `wintun.dll`, and that carries the driver and its INF as resources. Cargo
 //! downloads the crate (once; it checks what it downloads), and this module reads the resources. A
@@ -73,8 +74,15 @@ fn resource(file: &PeFile64<'_>, bytes: &[u8], name: &str) -> Vec<u8> {
     panic!("no resource {name}");
 }
 
-/// The package, downloaded if it is not there yet.
+/// The package: the image that `WINTUN_SYS` names, made of the driver's sources perhaps, with the INF beside it; or the
+/// one in the crate, downloaded if it is not there yet.
 pub(crate) fn wintun() -> Package {
+    if let Some(path) = std::env::var_os("WINTUN_SYS").map(PathBuf::from) {
+        let read =
+            |path: &Path| std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let inf = String::from_utf8(read(&path.with_extension("inf"))).expect("an INF in UTF-8");
+        return Package { image: read(&path), inf };
+    }
     let path = folder().join("wintun/bin/amd64/wintun.dll");
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = PeFile64::parse(&*bytes).expect("a PE file");
