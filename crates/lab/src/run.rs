@@ -89,6 +89,12 @@ pub fn command(arguments: &Arguments, say: impl Fn(&str)) -> Result<bool, RunErr
     for line in lab.take_debug_output() {
         say(&format!("DbgPrint: {}", line.trim_end()));
     }
+    if !lab.hardware().is_empty() {
+        say(&format!(
+            "\nhardware that no adapter of the lab has was asked for: {}",
+            lab.hardware().join(", ")
+        ));
+    }
     match ended {
         Err(LabError::Load(LoadError::Io(error))) => {
             return Err(RunError::Read(arguments.image.clone(), error));

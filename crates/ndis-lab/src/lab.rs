@@ -179,6 +179,12 @@ impl Lab {
         self.machine.stubs.lock().iter().flat_map(|stubs| stubs.missing().to_vec()).collect()
     }
 
+    /// The functions by which drivers asked for hardware that an adapter of the lab has not: interrupts, device
+    /// memory, ports, DMA, a bus.
+    pub fn hardware(&self) -> Vec<&'static str> {
+        self.machine.hardware()
+    }
+
     /// Reads a driver image from a file, named as the file, and runs its `DriverEntry`. Stacks are
     /// named by the PDB beside it.
     ///

@@ -171,6 +171,8 @@ rules! {
     LOOKASIDE_USE = "lookaside-use", "A lookaside list is initialised once, deleted before its memory goes, and gets back its own entries.", "using-lookaside-lists";
     LIST_USE = "list-use", "Linked lists hang together, and SLIST headers and entries are aligned to 16 bytes.", "singly-and-doubly-linked-lists";
 
+    TABLE_USE = "table-use", "A generic table is initialised and locked by the driver, its elements are deleted from it, and it is empty when it goes.", "nf-ntddk-rtlinitializegenerictableavl";
+
     // Mutexes, push locks, rundown protection
     MUTEX_USE = "mutex-use", "A mutex or push lock is initialised before it is used, and acquired with normal kernel APCs disabled where its page asks for it.", "nf-wdm-exacquirefastmutexunsafe";
     MUTEX_RECURSION = "mutex-recursion", "A fast mutex, guarded mutex or push lock is not acquired by the thread that holds it.", "nf-wdm-exacquirefastmutex";

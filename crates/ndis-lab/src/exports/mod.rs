@@ -8,11 +8,14 @@
 use crate::machine::{Machine, Stopped, switch, thread};
 use crate::rules;
 
+pub(crate) mod callback;
 mod crt;
 mod debug;
 pub(crate) mod devices;
 mod ex;
 mod format;
+mod generic_table;
+mod hardware;
 pub(crate) mod io;
 mod kernel;
 mod lists;
@@ -25,6 +28,7 @@ mod ndis_miniport;
 mod ndis_misc;
 mod ndis_system;
 mod object;
+mod pages;
 pub(crate) mod processors;
 mod raise;
 mod registry;
@@ -271,6 +275,7 @@ const FORWARDED: &[(&str, &str, &str)] = &[
 
 /// Every table.
 const TABLES: &[&[Export]] = &[
+    callback::TABLE,
     crt::TABLE,
     debug::TABLE,
     debug::VARIADIC,
@@ -279,6 +284,12 @@ const TABLES: &[&[Export]] = &[
     devices::NDIS,
     devices::WORK,
     ex::TABLE,
+    generic_table::AVL_TABLES,
+    generic_table::SPLAY_TABLES,
+    hardware::DMA,
+    hardware::INTERRUPTS,
+    hardware::KERNEL,
+    hardware::SPACES,
     io::NDIS,
     raise::TABLE,
     io::TABLE,
@@ -303,6 +314,7 @@ const TABLES: &[&[Export]] = &[
     ndis_system::TABLE,
     object::TABLE,
     object::TYPE_VARIABLES,
+    pages::TABLE,
     processors::CHANGING,
     processors::TABLE,
     registry::KEYS,

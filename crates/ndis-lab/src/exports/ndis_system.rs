@@ -118,6 +118,28 @@ exports! { TABLE in "ndis.sys" {
         Ok(())
     }
 
+    UP_TO_DISPATCH fn NdisTryAcquireRWLockRead(
+        call, lock: *mut NDIS_RW_LOCK_EX, state: *mut LOCK_STATE_EX, flags: u8,
+    ) -> u8 {
+        let old = call.take_rw(lock as usize, false, false)?;
+        if let Some(old) = old {
+            // SAFETY: the caller's structure.
+            unsafe { state.write(LOCK_STATE_EX { OldIrql: old, LockState: 1, Flags: flags }) };
+        }
+        Ok(u8::from(old.is_some()))
+    }
+
+    UP_TO_DISPATCH fn NdisTryAcquireRWLockWrite(
+        call, lock: *mut NDIS_RW_LOCK_EX, state: *mut LOCK_STATE_EX, flags: u8,
+    ) -> u8 {
+        let old = call.take_rw(lock as usize, true, false)?;
+        if let Some(old) = old {
+            // SAFETY: the caller's structure.
+            unsafe { state.write(LOCK_STATE_EX { OldIrql: old, LockState: 2, Flags: flags }) };
+        }
+        Ok(u8::from(old.is_some()))
+    }
+
     AT_DISPATCH fn NdisReleaseRWLock(call, lock: *mut NDIS_RW_LOCK_EX, state: *mut LOCK_STATE_EX) {
         // SAFETY: the structure that the acquisition filled.
         let old = unsafe { (*state).OldIrql };

@@ -34,7 +34,7 @@ pub(crate) struct RwLock {
 }
 
 /// What a held spin lock's word contains: never 0, distinct for each thread.
-fn mark() -> usize {
+pub(super) fn mark() -> usize {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local! {
         // Relaxed: only uniqueness matters.
@@ -384,6 +384,13 @@ impl Machine {
 
     /// Acquires a reader-writer lock; returns the IRQL before.
     pub(crate) fn acquire_rw(&self, handle: usize, write: bool) -> Result<u8, Stopped> {
+        let old = thread::irql();
+        self.take_rw(handle, write, true)?;
+        Ok(old)
+    }
+
+    /// Acquires a reader-writer lock if nobody is in the way, or when nobody is any more; returns the IRQL before.
+    pub(crate) fn take_rw(&self, handle: usize, write: bool, wait: bool) -> Result<Option<u8>, Stopped> {
         let kind = "NDIS_RW_LOCK_EX";
         let old = thread::irql();
         self.raise(old.max(DISPATCH));
@@ -411,12 +418,16 @@ impl Machine {
                 break;
             }
             drop(locks);
+            if !wait {
+                self.lower(old)?;
+                return Ok(None);
+            }
             self.spin(&mut rounds)?;
         }
         let held =
             Held { address: handle, kind, old_irql: Some(old), tried: false, origin: Origin::of_lock() };
         thread::with(|thread| thread.held.borrow_mut().push(held));
-        Ok(old)
+        Ok(Some(old))
     }
 
     pub(crate) fn release_rw(&self, handle: usize, irql: u8) -> Result<(), Stopped> {

@@ -27,6 +27,7 @@ pub(crate) mod dpc;
 mod emulate;
 #[cfg(target_os = "linux")]
 mod exception;
+pub(crate) mod generic_table;
 pub(crate) mod grave;
 pub(crate) mod guard;
 pub(crate) mod io;
@@ -252,6 +253,7 @@ pub(crate) struct Machine {
     pub(crate) ob: ob::Manager,
     pub(crate) io: io::Io,
     pub(crate) lookasides: lookaside::Lookasides,
+    pub(crate) tables: generic_table::GenericTables,
     pub(crate) registry: registry::Registry,
     pub(crate) resources: resource::Resources,
     pub(crate) users: user::Users,
@@ -281,6 +283,11 @@ pub(crate) struct Machine {
     pub(crate) crash_callbacks: crash::Callbacks,
     /// The machine has stopped, and what a bug check calls was not called yet.
     crash_due: AtomicBool,
+    pub(crate) callback_objects: crate::exports::callback::CallbackObjects,
+    /// MDLs of pages that were allocated for them, and where these are.
+    pub(crate) pages: Mutex<AddressMap<usize>>,
+    /// Functions by which hardware was asked for that is not there.
+    hardware: Mutex<std::collections::BTreeSet<&'static str>>,
     pub(crate) schedule: Option<schedule::Schedule>,
     /// How many more call stacks are kept: see [`Origin::here`].
     stacks_left: AtomicU32,
@@ -317,6 +324,7 @@ impl Machine {
             ob: ob::Manager::default(),
             io: io::Io::default(),
             lookasides: lookaside::Lookasides::default(),
+            tables: generic_table::GenericTables::default(),
             registry: registry(&options),
             resources: resource::Resources::default(),
             users: user::Users::default(),
@@ -338,6 +346,9 @@ impl Machine {
             callbacks: Mutex::default(),
             crash_callbacks: crash::Callbacks::default(),
             crash_due: AtomicBool::new(false),
+            callback_objects: crate::exports::callback::CallbackObjects::default(),
+            pages: Mutex::default(),
+            hardware: Mutex::default(),
             schedule: options.seed.map(schedule::Schedule::new),
             stacks_left: AtomicU32::new(KEPT_STACKS),
             lock_stacks_left: AtomicU32::new(KEPT_LOCK_STACKS),
@@ -410,6 +421,15 @@ impl Machine {
         if violations.len() < MAX_VIOLATIONS {
             violations.push(violation);
         }
+    }
+
+    /// The function that runs asks for hardware that is not there.
+    pub(crate) fn note_hardware(&self) {
+        self.hardware.lock().extend(thread::with(thread::Thread::function));
+    }
+
+    pub(crate) fn hardware(&self) -> Vec<&'static str> {
+        self.hardware.lock().iter().copied().collect()
     }
 
     pub(crate) fn violations(&self) -> Vec<Violation> {

@@ -36,12 +36,13 @@ pub(crate) enum Kind {
     Process,
     File,
     Key,
+    Callback,
 }
 
 impl Kind {
     /// What the variable of this type (`ExEventObjectType` and so on) holds.
     pub(crate) fn type_object(self) -> usize {
-        static TYPES: [u64; 5] = [0; 5];
+        static TYPES: [u64; 6] = [0; 6];
         (&raw const TYPES[self as usize]) as usize
     }
 
@@ -53,6 +54,7 @@ impl Kind {
             Self::Event => 16,
             Self::File => 37,
             Self::Key => 44,
+            Self::Callback => 38,
         }
     }
 
@@ -60,7 +62,7 @@ impl Kind {
         match self {
             Self::Event => size_of::<ndis_sys::KEVENT>(),
             Self::File => super::io::file::SIZE,
-            Self::Key => 64,
+            Self::Key | Self::Callback => 64,
             Self::Thread | Self::Process => 0x800,
         }
     }
@@ -182,7 +184,7 @@ impl Tables {
                     (*list).Flink = list;
                     (*list).Blink = list;
                 }
-                Kind::File | Kind::Key => {}
+                Kind::File | Kind::Key | Kind::Callback => {}
             }
         }
         let object = Object { kind, memory, lab: 1, handles: 0, taken: Vec::new(), file, id };

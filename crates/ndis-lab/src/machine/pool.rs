@@ -314,6 +314,12 @@ impl Machine {
                 format!("lookaside list {list:#x} was not deleted and lies in {}", block.info),
             );
         }
+        if let Some((table, name, held)) = self.tables.remove_within(&range) {
+            self.violate(
+                rules::TABLE_USE,
+                format!("{name} {table:#x}, which holds {held} elements, lies in {}", block.info),
+            );
+        }
         self.locks.forget(&range);
         let lock = thread::with(|t| t.held.borrow().iter().find(|l| range.contains(&l.address)).copied());
         if let Some(lock) = lock {

@@ -194,7 +194,8 @@ impl Machine {
             return std::ptr::null_mut();
         }
         let known = self.packets.0.lock().mdls.get(&(mdl as usize)).map(|record| record.address);
-        let Some(address) = known.or_else(|| self.sender_mdl(mdl as usize)) else {
+        let pages = || self.pages.lock().get(&(mdl as usize)).copied();
+        let Some(address) = known.or_else(pages).or_else(|| self.sender_mdl(mdl as usize)) else {
             self.violate(rules::NBL_UNKNOWN, format!("MDL {mdl:p} is none that lives"));
             return std::ptr::null_mut();
         };

@@ -11,12 +11,15 @@
 #[path = "../mini/mod.rs"]
 mod mini;
 
+mod callbacks;
 mod devices;
 mod dispatcher;
+mod hardware;
 mod lists;
 mod packets;
 mod registry;
 mod strings;
+mod tables;
 mod work;
 
 use std::ffi::c_void;

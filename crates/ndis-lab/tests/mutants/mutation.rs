@@ -159,6 +159,7 @@ mutations! {
     MutexKept: "attribute-order", MUTEX_HELD_ON_RETURN; "returns with a mutex held"
     MutexNotOwned: "attribute-order", MUTEX_NOT_OWNED; "releases a mutex that it does not hold"
     SemaphoreAboveLimit: "attribute-order", SEMAPHORE_LIMIT; "releases a semaphore above its limit"
+    TableNotEmptied: "attribute-order", TABLE_USE; "frees a generic table that holds an element"
     LookasideNotDeleted: "attribute-order", LOOKASIDE_USE; "frees the memory of a lookaside list without deleting it"
     MutexNotInitialised: "attribute-order", MUTEX_USE; "acquires a fast mutex that it never initialised"
     MutexOutsideRegion: "attribute-order", MUTEX_USE; "calls ExAcquireFastMutexUnsafe outside of a critical region"

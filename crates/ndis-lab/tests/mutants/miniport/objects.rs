@@ -37,7 +37,32 @@ unsafe extern "win64" {
         tag: ULONG,
         depth: u16,
     );
+    fn RtlInitializeGenericTableAvl(
+        table: *mut c_void,
+        compare: unsafe extern "win64" fn(*mut c_void, *mut c_void, *mut c_void) -> LONG,
+        allocate: unsafe extern "win64" fn(*mut c_void, ULONG) -> *mut c_void,
+        free: unsafe extern "win64" fn(*mut c_void, *mut c_void),
+        context: *mut c_void,
+    );
+    fn RtlInsertElementGenericTableAvl(
+        table: *mut c_void,
+        buffer: *mut c_void,
+        size: ULONG,
+        new: *mut BOOLEAN,
+    ) -> *mut c_void;
 }
+
+/// `GenericEqual`: the table has one element.
+unsafe extern "win64" fn equal(_table: *mut c_void, _a: *mut c_void, _b: *mut c_void) -> LONG {
+    2
+}
+
+/// The element lies behind its table.
+unsafe extern "win64" fn element(table: *mut c_void, _size: ULONG) -> *mut c_void {
+    table.byte_add(ROOM / 2)
+}
+
+unsafe extern "win64" fn keep(_table: *mut c_void, _element: *mut c_void) {}
 
 /// Bytes that are enough for each of the objects, aligned as pool memory is.
 const ROOM: usize = 256;
@@ -57,6 +82,7 @@ pub(super) unsafe fn spoil() {
         M::MutexNotOwned,
         M::SemaphoreAboveLimit,
         M::LookasideNotDeleted,
+        M::TableNotEmptied,
         M::MutexNotInitialised,
         M::MutexOutsideRegion,
         M::MutexTakenTwice,
@@ -112,6 +138,11 @@ pub(super) unsafe fn spoil() {
     }
     if is(M::LookasideNotDeleted) {
         ExInitializeNPagedLookasideList(object, null_mut(), null_mut(), 0, 64, TAG, 0);
+    }
+    if is(M::TableNotEmptied) {
+        RtlInitializeGenericTableAvl(object, equal, element, keep, null_mut());
+        let mut value = 1_u64;
+        RtlInsertElementGenericTableAvl(object, (&raw mut value).cast(), 8, null_mut());
     }
     if is(M::MutexNotInitialised) {
         object.cast::<u64>().write(0x7878_7878);
