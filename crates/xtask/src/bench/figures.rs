@@ -14,6 +14,8 @@ pub mod names {
     pub const LISTS: &str = "Deletion lists, each with its grace period; insertions before that";
     /// Section.
     pub const MEMORY: &str = "Memory beyond the entries (key and value)";
+    /// The table that lookups by handle are held against.
+    pub const SLAB: &str = "bare slab";
     /// What all of the table's own rows begin with.
     pub const OURS: &str = "sa-table";
     /// What each reader does while others read or write too.

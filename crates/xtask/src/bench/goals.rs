@@ -87,11 +87,7 @@ pub fn judge(figures: &Figures) -> Vec<Goal> {
         for (what, times) in [("1 reader", 2.0), ("1 + writer", 3.0), ("2 + writer", 3.0)] {
             for stricter in [false, true] {
                 let ours = fastest(figures, size, what, |table| table.starts_with(names::OURS));
-                let peer = fastest(figures, size, what, |table| {
-                    !table.starts_with(names::OURS)
-                        && !table.starts_with("hashbrown")
-                        && (stricter || !table.ends_with("same hash"))
-                });
+                let peer = fastest(figures, size, what, |table| is_peer(table, stricter));
                 if let Some((ours, peer)) = ours.zip(peer) {
                     let hash = if stricter { ", all with our hash" } else { "" };
                     goals.push(Goal {
@@ -150,8 +146,20 @@ pub fn judge(figures: &Figures) -> Vec<Goal> {
     goals
 }
 
+/// Whether this is a table of others that threads share; `stricter`: also if it was given our hash.
+pub(super) fn is_peer(table: &str, stricter: bool) -> bool {
+    !table.starts_with(names::OURS)
+        && !table.starts_with("hashbrown")
+        && (stricter || !table.ends_with("same hash"))
+}
+
 /// The fastest of some tables, by key.
-fn fastest<'f>(figures: &'f Figures, size: u64, what: &str, of: impl Fn(&str) -> bool) -> Option<&'f Row> {
+pub(super) fn fastest<'f>(
+    figures: &'f Figures,
+    size: u64,
+    what: &str,
+    of: impl Fn(&str) -> bool,
+) -> Option<&'f Row> {
     figures
         .section(names::BY_KEY)
         .filter(|row| row.size == size && row.what == what && of(&row.table))

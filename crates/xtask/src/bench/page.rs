@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::Machine;
 use super::figures::{Figures, Row, names};
-use super::goals::Goal;
+use super::goals::{self, Goal};
 
 /// The plot's file name, beside the page.
 pub(super) const PLOT: &str = "bench-sa.svg";
@@ -204,6 +204,42 @@ pub(super) fn markdown(figures: &Figures, goals: &[Goal], machine: &Machine) -> 
             mark(goal)
         );
     }
+    text.push_str(&bounds(figures));
+    text
+}
+
+/// What a lookup by key cannot be below, what it is, and what the goal against the fastest peer comes to.
+fn bounds(figures: &Figures) -> String {
+    const WHAT: &str = "1 + writer";
+    let mut text = format!(
+        "\n## What bounds a lookup by key\n\nUnder \"{WHAT}\", in ns. The bare slab loads the line of a random entry by handle and does \
+         nothing else, with as many cache misses in progress as the processor can have: no lookup by key can be faster. What ours takes \
+         beyond that is hash, the bucket's line and the comparison, and with a writer one line for each of its insertions. In the \
+         largest table both lines are far, and the second is requested only when the first is there: what a batch of 32 cannot hide \
+         is the way to its first bucket and the comparison of its last entries.\n\n\
+         | SAs | entry alone | fastest of ours | beyond the entry | fastest peer | a third of it |\n\
+         |---:|---:|---:|---:|---:|---:|\n"
+    );
+    for size in figures.sizes(names::BY_KEY) {
+        let ours = goals::fastest(figures, size, WHAT, |table| table.starts_with(names::OURS));
+        let slab = figures.row(names::BY_HANDLE, size, WHAT, names::SLAB);
+        if let (Some(ours), Some(peer), Some(slab)) =
+            (ours, goals::fastest(figures, size, WHAT, |table| goals::is_peer(table, false)), slab)
+        {
+            let _ = writeln!(
+                text,
+                "| {} | {:.2} | {:.2} ({}) | {:.2} | {:.2} ({}) | {:.2} |",
+                grouped(size),
+                slab.figure,
+                ours.figure,
+                ours.table,
+                ours.figure - slab.figure,
+                peer.figure,
+                peer.table,
+                peer.figure / 3.0
+            );
+        }
+    }
     text
 }
 
@@ -245,6 +281,29 @@ mod tests {
     fn numbers_are_grouped() {
         let numbers = [0, 7, 128, 4096, 65_536, 1_234_567].map(grouped);
         assert_eq!(numbers, ["0", "7", "128", "4,096", "65,536", "1,234,567"]);
+    }
+
+    #[test]
+    fn what_bounds_a_lookup_is_in_the_figures() {
+        let row = |section: &str, table: &str, figure| {
+            let [section, what, table, unit] = [section, "1 + writer", table, "ns"].map(str::to_owned);
+            Row { section, size: 4096, what, table, unit, figure, ratio: None, pairs: None }
+        };
+        let rows = vec![
+            row(names::BY_HANDLE, names::SLAB, 1.5),
+            row(names::BY_KEY, "hashbrown", 4.0),
+            row(names::BY_KEY, "sa-table", 6.0),
+            row(names::BY_KEY, "sa-table, find_many", 5.0),
+            row(names::BY_KEY, "papaya, same hash", 7.0),
+            row(names::BY_KEY, "papaya", 24.0),
+            row(names::BY_KEY, "liburcu lfht", 18.0),
+        ];
+        let text = bounds(&Figures { rows, notes: Vec::new() });
+        let last = text.lines().last();
+        assert_eq!(
+            last,
+            Some("| 4,096 | 1.50 | 5.00 (sa-table, find_many) | 3.50 | 18.00 (liburcu lfht) | 6.00 |")
+        );
     }
 
     #[test]
