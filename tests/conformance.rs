@@ -58,6 +58,7 @@ fn the_native_driver_conforms() {
 
 #[test]
 fn the_image_conforms() {
-    let Some(bytes) = control::image() else { return };
-    judge(&Suite::new(subject(Subject::image(bytes.to_vec(), "ipsecnic"))).run(&mut |_| {}));
+    let Some(path) = control::image_file() else { return };
+    let image = Subject::file(&path).unwrap_or_else(|error| panic!("IPSECNIC_IMAGE: {error}"));
+    judge(&Suite::new(subject(image)).run(&mut |_| {}));
 }

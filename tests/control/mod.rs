@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -57,21 +58,25 @@ macro_rules! on_both {
     )*};
 }
 
-/// The image's bytes; `None` in runs that are told to do without (`IPSECNIC_NATIVE_ONLY=1`).
-pub fn image() -> Option<&'static [u8]> {
-    static IMAGE: OnceLock<Option<Vec<u8>>> = OnceLock::new();
-    let image = IMAGE.get_or_init(|| match std::env::var_os("IPSECNIC_IMAGE") {
-        Some(path) => Some(
-            std::fs::read(&path)
-                .unwrap_or_else(|error| panic!("IPSECNIC_IMAGE={}: {error}", path.to_string_lossy())),
-        ),
+/// Where the image is; `None` in runs that are told to do without (`IPSECNIC_NATIVE_ONLY=1`).
+pub fn image_file() -> Option<PathBuf> {
+    match std::env::var_os("IPSECNIC_IMAGE") {
+        Some(path) => Some(path.into()),
         None if std::env::var_os("IPSECNIC_NATIVE_ONLY").is_some_and(|value| value == "1") => None,
         None => panic!(
             "IPSECNIC_IMAGE is not set: it names the ipsecnic.sys to test (`cargo xtask image` makes one). \
              IPSECNIC_NATIVE_ONLY=1 tests the linked driver alone."
         ),
-    });
-    image.as_deref()
+    }
+}
+
+/// Its bytes.
+pub fn image() -> Option<&'static [u8]> {
+    static IMAGE: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+    let read = |path: PathBuf| {
+        std::fs::read(&path).unwrap_or_else(|error| panic!("IPSECNIC_IMAGE={}: {error}", path.display()))
+    };
+    IMAGE.get_or_init(|| image_file().map(read)).as_deref()
 }
 
 /// Loads the driver into a fresh lab; `None` if the image is not to be tested.

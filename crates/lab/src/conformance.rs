@@ -94,7 +94,9 @@ pub fn command(arguments: &Arguments, say: impl Fn(&str) + Send + Sync) -> Resul
     if arguments.json {
         say(&serde_json::to_string_pretty(&Document::of(&report, &settings.known))?);
     } else {
-        say(&format!("\n{}{}\n", details(&report), areas(&report)));
+        // What to fix comes last, where the reader is.
+        say(&format!("\n{}\n", areas(&report)));
+        details(&report).lines().for_each(&say);
         for line in known_lines(&settings.known) {
             say(&line);
         }
@@ -194,7 +196,7 @@ fn areas(report: &Report) -> Table {
         counts.seconds += report.duration.as_secs_f64();
     }
     let mut table = Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     table.set_header(["area", "verdict", "passed", "failed", "n/a", "seconds"]);
     for (area, counts) in areas {
         let verdict = match &counts {

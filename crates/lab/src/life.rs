@@ -168,7 +168,7 @@ pub fn live(subject: &Subject, arm: impl FnOnce(&Lab)) -> Lived {
     match ended {
         Ok(()) | Err(End::Clean) => {
             let census = lab.census();
-            life.lived.wrong.extend(census.lines().iter().map(|line| format!("left over: {line}")));
+            life.lived.wrong.extend(census.grouped().iter().map(|line| format!("left over: {line}")));
         }
         Err(End::Broken(what)) => life.lived.wrong.push(what),
         Err(End::Stopped(bugcheck)) => life.lived.bugcheck = Some(bugcheck),

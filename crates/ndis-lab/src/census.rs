@@ -1,6 +1,7 @@
 //! The census: what a driver holds at this moment.
 
-use std::fmt;
+use std::collections::HashMap;
+use std::{fmt, iter};
 
 use crate::adapter::AdapterId;
 use crate::machine::pool::PoolBlock;
@@ -206,11 +207,31 @@ impl Census {
 
     /// One line for each object, with the place in the driver's source that made it.
     pub fn lines(&self) -> Vec<String> {
-        let place = |origin: &Origin| {
-            let place = origin.stack.and_then(CallStack::place);
-            place.map_or_else(String::new, |place| format!(", from {place}"))
-        };
         self.entries().into_iter().map(|(text, origin)| text + &place(&origin)).collect()
+    }
+
+    /// As [`lines`](Self::lines), but one line for all that are alike: of one kind and size, made at one place.
+    pub fn grouped(&self) -> Vec<String> {
+        let mut groups: Vec<(String, String, usize)> = Vec::new();
+        let mut known = HashMap::new();
+        let sizes = self.pool.iter().map(|block| format!("{} {:?}", block.size, block.tag));
+        for ((text, origin), size) in
+            self.entries().into_iter().zip(sizes.map(Some).chain(iter::repeat(None)))
+        {
+            let place = place(&origin);
+            // A pool block's own words have its address.
+            let alike = size.map_or_else(|| text.clone(), |size| format!("{size} {origin}")) + &place;
+            let at = *known.entry(alike).or_insert_with(|| {
+                groups.push((text, place, 0));
+                groups.len() - 1
+            });
+            groups[at].2 += 1;
+        }
+        let line = |(text, place, count): (String, String, usize)| match count {
+            1 => text + &place,
+            count => format!("{text}{place}, and {} more like it", count - 1),
+        };
+        groups.into_iter().map(line).collect()
     }
 
     /// Each object in words, and who made it.
@@ -221,6 +242,12 @@ impl Census {
         });
         blocks.chain(items).collect()
     }
+}
+
+/// Where in the driver's source something was made, in words.
+fn place(origin: &Origin) -> String {
+    let place = origin.stack.and_then(CallStack::place);
+    place.map_or_else(String::new, |place| format!(", from {place}"))
 }
 
 impl fmt::Display for Census {
@@ -240,5 +267,46 @@ impl fmt::Display for Census {
             }
         }
         f.write_str(&parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::pool::PoolKind;
+
+    fn origin(function: &'static str, handler: &'static str) -> Origin {
+        Origin { function, handler, driver: 1, adapter: None, stack: None }
+    }
+
+    #[test]
+    fn what_is_alike_is_told_once() {
+        let block = |address, size, handler| PoolBlock {
+            address,
+            size,
+            tag: u32::from_le_bytes(*b"Test"),
+            kind: PoolKind::NonPaged,
+            origin: origin("ExAllocatePool2", handler),
+        };
+        let mdl = Item { adapter: None, origin: origin("NdisAllocateMdl", "MiniportInitializeEx") };
+        let census = Census {
+            pool: vec![
+                block(0x1000, 64, "DriverEntry"),
+                block(0x2000, 64, "MiniportInitializeEx"),
+                block(0x3000, 64, "DriverEntry"),
+                block(0x4000, 65, "DriverEntry"),
+            ],
+            mdls: vec![mdl.clone(), mdl.clone(), mdl],
+            ..Census::default()
+        };
+        assert_eq!(census.lines().len(), 7);
+        let grouped = census.grouped();
+        let starts =
+            ["pool: 64 bytes at 0x1000", "pool: 64 bytes at 0x2000", "pool: 65 bytes at 0x4000", "MDL, by"];
+        let ends = [", and 1 more like it", "MiniportInitializeEx", "DriverEntry", ", and 2 more like it"];
+        assert_eq!(grouped.len(), starts.len());
+        for ((line, start), end) in grouped.iter().zip(starts).zip(ends) {
+            assert!(line.starts_with(start) && line.ends_with(end), "{line}");
+        }
     }
 }

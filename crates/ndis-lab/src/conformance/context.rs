@@ -172,7 +172,7 @@ impl Context {
     /// Takes this machine down and looks at what is left: for cases with machines of their own.
     pub(super) fn finish(self) -> Outcome {
         let down = self.take_down();
-        let (violations, left) = (self.lab.violations(), self.lab.census().lines());
+        let (violations, left) = (self.lab.violations(), self.lab.census().grouped());
         let clean = violations.is_empty() && left.is_empty();
         let mut elsewhere = self.elsewhere.borrow_mut();
         elsewhere.violations.extend(violations);

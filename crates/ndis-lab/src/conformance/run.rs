@@ -263,7 +263,7 @@ fn judge(case: &Case, context: &Context) -> Verdict {
     let mut left = if context.is_abandoned() || context.lab.bugcheck().is_some() || down.is_err() {
         Vec::new()
     } else {
-        context.lab.census().lines()
+        context.lab.census().grouped()
     };
     let elsewhere = context.elsewhere();
     violations.extend(elsewhere.violations);
