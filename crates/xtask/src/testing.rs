@@ -98,6 +98,22 @@ const LONG: &[CargoStep] = &[
         variables: &[("RUSTFLAGS", "--cfg shuttle")],
     },
     CargoStep {
+        name: "the SA table without vector instructions",
+        arguments: &[
+            "test",
+            "--package",
+            "sa-table",
+            "--lib",
+            "--test",
+            "limits",
+            "--test",
+            "model",
+            "--target-dir",
+            "target/portable",
+        ],
+        variables: &[("RUSTFLAGS", "--cfg portable_tags")],
+    },
+    CargoStep {
         // Its output tells the seeds.
         name: "stress, a minute each of the native driver and the image",
         arguments: &["test", "--package", "ipsecnic", "--test", "stress", "--", "--nocapture"],
