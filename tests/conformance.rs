@@ -13,6 +13,9 @@ const NOT_APPLICABLE: &[&str] = &[
     // It has nothing to do when the machine crashes.
     "shutdown-bugcheck",
     "bugcheck-callbacks",
+    // It does ESP in transport mode.
+    "ah-and-esp",
+    "transport-over-tunnel",
     // It can be without.
     "reset",
     // It offloads neither.

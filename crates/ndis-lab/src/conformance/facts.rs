@@ -96,6 +96,10 @@ pub enum Need {
     ExtendedSequenceNumbers,
     /// It segments large sends also under an SA.
     LargeSendsUnderEsp,
+    /// It offloads AH and ESP in one packet.
+    AhAndEsp,
+    /// It offloads transport mode within tunnel mode.
+    TransportOverTunnel,
 }
 
 impl Need {
@@ -143,6 +147,18 @@ impl Need {
             Self::LargeSendsUnderEsp => (
                 facts.hardware().is_some_and(|hardware| hardware.IPsecV2.LsoSupported != 0),
                 "it does not segment large sends under an SA (LsoSupported)",
+            ),
+            Self::AhAndEsp => (
+                facts
+                    .hardware()
+                    .is_some_and(|hardware| hardware.IPsecV2.Ah != 0 && hardware.IPsecV2.AhEspCombined != 0),
+                "it does not offload AH and ESP in one packet (AhEspCombined)",
+            ),
+            Self::TransportOverTunnel => (
+                facts.hardware().is_some_and(|hardware| {
+                    hardware.IPsecV2.Tunnel != 0 && hardware.IPsecV2.TransportTunnelCombined != 0
+                }),
+                "it does not offload transport mode within a tunnel (TransportTunnelCombined)",
             ),
             Self::ExtendedSequenceNumbers => (
                 facts.hardware().is_some_and(|hardware| hardware.IPsecV2.ExtendedSequenceNumbers != 0),

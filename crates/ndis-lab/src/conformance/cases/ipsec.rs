@@ -17,6 +17,7 @@ use crate::conformance::{Case, Need, Outcome, Stop, check, status_text};
 use crate::ipsec_v2::{self, Association, SaParameters};
 use crate::transport::{self, Algorithm, Direction, KeyMaterial, OutboundSa, TransportSa, ethernet};
 
+mod bundles;
 mod extended;
 mod large;
 mod life;
@@ -143,6 +144,24 @@ pub(super) const CASES: &[Case] = &[
         run: packets::esp_received,
     },
     Case {
+        number: 57,
+        id: "ah-and-esp",
+        area: "IPSecAhEsp",
+        title: "Under an SA of ESP and AH a packet is encrypted, then authenticated as a whole; each failure is told for what it is.",
+        page: "ns-ndis-_ipsec_offload_v2_add_sa_ex",
+        needs: &[Need::Esp, Need::AhAndEsp, Need::DirectOids, Need::Wire],
+        run: bundles::ah_and_esp,
+    },
+    Case {
+        number: 57,
+        id: "transport-over-tunnel",
+        area: "IPSecESP",
+        title: "With two handles the inner packet is encrypted, then the tunnel around it; received, both payloads are told.",
+        page: "sending-network-data-with-ipsec-offload-version-2",
+        needs: &[Need::Esp, Need::TransportOverTunnel, Need::DirectOids, Need::Wire],
+        run: bundles::transport_over_tunnel,
+    },
+    Case {
         number: 58,
         id: "sa-delete-request",
         area: "IPSecESP",
@@ -205,11 +224,13 @@ const SPI: u32 = 0x0bad_cafe;
 const IP: usize = 20;
 const ESP: usize = 8;
 const SLOT_IPSEC: i32 = ndis_sys::IPsecOffloadV2NetBufferListInfo;
+const SLOT_TUNNEL: i32 = ndis_sys::IPsecOffloadV2TunnelNetBufferListInfo;
 const SLOT_HEADER: i32 = ndis_sys::IPsecOffloadV2HeaderNetBufferListInfo;
 
 /// Bits of the received out-of-band words, by the page of the structure.
 const SA_DELETE_REQUEST: usize = 1;
 const CRYPTO_DONE: usize = 1 << 1;
+const NEXT_CRYPTO_DONE: usize = 1 << 2;
 const HEADER_INFO_SET: usize = 1 << 16;
 
 fn offered(context: &Context) -> Outcome<Vec<Algorithm>> {

@@ -213,6 +213,7 @@ unsafe fn tear_down(adapter: *mut Adapter, leak: bool) {
     if !is(M::KeysNotWiped) {
         for slot in &mut (*adapter).sas {
             slot.key = [0; 36];
+            slot.ah_key = [0; 20];
         }
     }
     if !(*adapter).item.is_null() {

@@ -116,11 +116,12 @@ struct Config {
     tcp: u8,
     udp: u8,
     large: bool,
+    ah: bool,
     esp: bool,
 }
 
 /// What can be.
-const HARDWARE: Config = Config { ip: 3, tcp: 3, udp: 3, large: true, esp: true };
+const HARDWARE: Config = Config { ip: 3, tcp: 3, udp: 3, large: true, ah: true, esp: true };
 
 /// An SA slot.
 #[derive(Clone, Copy)]
@@ -128,11 +129,16 @@ struct Sa {
     /// 0: the slot is free.
     handle: usize,
     inbound: bool,
-    source: [u8; 4],
     destination: [u8; 4],
+    /// ESP, if it has that.
+    esp: bool,
     spi: [u8; 4],
     key: [u8; 36],
     key_length: usize,
+    /// AH, if it has that.
+    ah: bool,
+    ah_spi: [u8; 4],
+    ah_key: [u8; 20],
     /// Has extended sequence numbers, whose high half this is.
     extended: bool,
     high: u32,

@@ -71,13 +71,17 @@ pub(super) fn offload(config: Config) -> NDIS_OFFLOAD {
         offload.LsoV2.IPv4.MaxOffLoadSize = 60_000;
         offload.LsoV2.IPv4.MinSegmentCount = 2;
     }
-    if config.esp {
+    if config.esp || config.ah {
         offload.IPsecV2 = NDIS_IPSEC_OFFLOAD_V2 {
             Encapsulation: NDIS_ENCAPSULATION_IEEE_802_3,
-            Esp: TRUE,
+            Ah: config.ah.into(),
+            Esp: config.esp.into(),
+            AhEspCombined: TRUE,
             Transport: TRUE,
             LsoSupported: TRUE,
             Tunnel: TRUE,
+            TransportTunnelCombined: TRUE,
+            AuthenticationAlgorithms: IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_1,
             ExtendedSequenceNumbers: TRUE,
             EncryptionAlgorithms: 0x38,
             SaOffloadCapacity: SLOTS as u32,
@@ -496,9 +500,7 @@ unsafe fn parameters(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, inpu
     if known >= 22 {
         match input[21] {
             0 => {}
-            1 => config.esp = false,
-            3 | 4 => config.esp = true,
-            2 => return NDIS_STATUS_INVALID_PARAMETER,
+            value @ 1..=4 => (config.ah, config.esp) = (matches!(value, 2 | 4), value > 2),
             _ => return NDIS_STATUS_INVALID_DATA,
         }
         match input[20] {
@@ -535,12 +537,13 @@ unsafe fn parameters(adapter: *mut Adapter, request: *mut NDIS_OID_REQUEST, inpu
         }
     }
     config.esp &= !is(M::SwitchedOnStaysOff);
+    config.ah &= !is(M::SwitchedOnStaysOff);
     (*adapter).config = config;
     (*request).DATA.SET_INFORMATION.BytesRead = known as u32;
     if !is(M::RevisionNotTold) {
         (*request).SupportedRevision = revision.min(3);
     }
-    if is(M::OffDropsSas) && !config.esp {
+    if is(M::OffDropsSas) && !config.esp && !config.ah {
         for slot in &mut (*adapter).sas {
             slot.handle = 0;
         }

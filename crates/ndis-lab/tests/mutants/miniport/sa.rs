@@ -87,50 +87,91 @@ struct Request {
     key_length: usize,
 }
 
-unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
-    let association = request.association;
-    let id = word(association.add(28));
-    let key_length = word(association.add(32)) as usize;
-    let key_offset = word(association.add(36)) as usize;
-    let right = match id {
+/// A key of the request, by the ALGORITHM_INFO that names it.
+unsafe fn key<'a>(request: &Request, algorithm: *const u8) -> Option<&'a [u8]> {
+    let (length, offset) = (word(algorithm.add(4)) as usize, word(algorithm.add(8)) as usize);
+    let slack = if is(M::KeyBoundOff) { 1 } else { 0 };
+    let within = offset.checked_add(length)? <= request.key_length + slack;
+    within.then(|| std::slice::from_raw_parts(request.key.add(offset), length))
+}
+
+/// ESP of a SECURITY_ASSOCIATION, into an SA.
+unsafe fn add_esp(request: &Request, association: *const u8, sa: &mut Sa) -> Option<()> {
+    let key = key(request, association.add(28))?;
+    let right = match word(association.add(28)) {
         8 => 20,
         0x10 => 28,
         0x20 => 36,
-        _ if is(M::AnyAlgorithm) => key_length,
+        _ if is(M::AnyAlgorithm) => key.len(),
         _ => return None,
     };
-    let range = key_offset.checked_add(key_length)?;
-    let within = range <= request.key_length + if is(M::KeyBoundOff) { 1 } else { 0 };
-    if key_length != right && !is(M::KeyLengthIgnored) || !(5..=36).contains(&key_length) || !within {
+    if key.len() != right && !is(M::KeyLengthIgnored) || !(5..=36).contains(&key.len()) {
         return None;
     }
     let authentication = word(association.add(12));
     if authentication != 0 && is(M::AuthenticationNotIgnored) {
         return None;
     }
-    let esn = word(association) & IPSEC_OFFLOAD_V2_ESN_SA != 0;
+    sa.esp = true;
+    sa.spi = association.add(8).cast::<[u8; 4]>().read();
+    sa.key[..key.len()].copy_from_slice(key);
+    sa.key_length = key.len();
+    sa.extended = word(association) & IPSEC_OFFLOAD_V2_ESN_SA != 0;
+    sa.high = word(association.add(44));
+    Some(())
+}
+
+/// AH of a SECURITY_ASSOCIATION, into an SA: HMAC-SHA-1-96, without extended sequence numbers.
+unsafe fn add_ah(request: &Request, association: *const u8, sa: &mut Sa) -> Option<()> {
+    let key = key(request, association.add(12))?;
+    let sha = word(association.add(12)) == IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_1;
+    if !sha || word(association) & IPSEC_OFFLOAD_V2_ESN_SA != 0 {
+        return None;
+    }
+    sa.ah = true;
+    sa.ah_spi = association.add(8).cast::<[u8; 4]>().read();
+    sa.ah_key = key.try_into().ok()?;
+    Some(())
+}
+
+unsafe fn add(adapter: *mut Adapter, request: &Request) -> Option<usize> {
     let ip6 = request.flags & IPSEC_OFFLOAD_V2_IPv6 != 0 && !is(M::Ip6Accepted);
     let udp_esp = if is(M::UdpEspAccepted) { 0 } else { request.udp_esp };
-    let esp = word(association.add(4)).cast_signed() == IPsecOffloadV2Esp;
-    if request.count != 1 && !is(M::CountIgnored) || ip6 || !esp || udp_esp != 0 {
+    if ip6 || udp_esp != 0 {
         return None;
     }
     let mut sa = Sa {
         handle: 0,
         inbound: request.flags & IPSEC_OFFLOAD_V2_INBOUND != 0,
-        source: [0; 4],
-        destination: [0; 4],
-        spi: association.add(8).cast::<[u8; 4]>().read(),
+        destination: request.endpoints.add(4).cast::<[u8; 4]>().read(),
+        esp: false,
+        spi: [0; 4],
         key: [0; 36],
-        key_length,
-        extended: esn,
-        high: word(association.add(44)),
+        key_length: 0,
+        ah: false,
+        ah_spi: [0; 4],
+        ah_key: [0; 20],
+        extended: false,
+        high: 0,
     };
-    sa.source = request.endpoints.cast::<[u8; 4]>().read();
-    sa.destination = request.endpoints.add(4).cast::<[u8; 4]>().read();
-    sa.key[..key_length].copy_from_slice(std::slice::from_raw_parts(request.key.add(key_offset), key_length));
+    // ESP, AH, or ESP and then AH.
+    let operation = |at: usize| unsafe { word(request.association.add(48 * at + 4)).cast_signed() };
+    let second = request.association.add(48);
+    match (request.count, operation(0), operation(1)) {
+        (2, IPsecOffloadV2Esp, IPsecOffloadV2Ah) => {
+            add_esp(request, request.association, &mut sa)?;
+            add_ah(request, second, &mut sa)?;
+        }
+        (1, IPsecOffloadV2Ah, _) => add_ah(request, request.association, &mut sa)?,
+        (count, IPsecOffloadV2Esp, _) if count == 1 || is(M::CountIgnored) => {
+            add_esp(request, request.association, &mut sa)?;
+        }
+        _ => return None,
+    }
     let guard = lock();
-    if !(*adapter).config.esp && !is(M::OffAddsSas) {
+    let on = !sa.esp || (*adapter).config.esp;
+    let on = on && (!sa.ah || (*adapter).config.ah);
+    if !on && !is(M::OffAddsSas) {
         return None;
     }
     let generation = WIRE.generation.get();
@@ -286,6 +327,7 @@ unsafe fn delete(adapter: *mut Adapter, buffer: *mut u8, length: usize) -> NDIS_
                     slot.handle = 0;
                     if !is(M::KeysNotWiped) {
                         slot.key = [0; 36];
+                        slot.ah_key = [0; 20];
                     }
                 }
             }

@@ -390,7 +390,7 @@ unsafe fn send_protected(
 ) -> Result<(), NDIS_STATUS> {
     for mut segment in segments {
         if !is(M::LargeEspClear) {
-            esp::protect(adapter, &mut segment, handle)?;
+            esp::protect(adapter, &mut segment, handle, 0)?;
         }
         let _guard = lock();
         put_on_wire(adapter, &segment, out);
@@ -440,7 +440,8 @@ unsafe fn assemble(
     let handle = (*list).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] as usize;
     if handle != 0 {
         let frame = std::slice::from_raw_parts_mut(scratch, padded);
-        esp::protect(adapter, frame, handle)?;
+        let tunnel = (*list).NetBufferListInfo[IPsecOffloadV2TunnelNetBufferListInfo as usize] as usize;
+        esp::protect(adapter, frame, handle, tunnel)?;
     }
     let tag = (*list).NetBufferListInfo[Ieee8021QNetBufferListInfo as usize] as usize;
     if tag != 0 && !is(M::TagNotSent) {

@@ -82,6 +82,7 @@ pub(super) unsafe fn read_settings(handle: NDIS_HANDLE) -> Result<Settings, NDIS
         tcp: four("*TCPChecksumOffloadIPv4"),
         udp: four("*UDPChecksumOffloadIPv4"),
         large: read_number(configuration, "*LsoV2IPv4") != Some(0),
+        ah: four("*IPsecOffloadV2IPv4") & 1 != 0,
         esp: four("*IPsecOffloadV2IPv4") & 2 != 0,
     };
     if is(M::ConfigurationClosedTwice) {

@@ -89,7 +89,7 @@ pub(super) fn esp_between_adapters(context: &Context) -> Outcome {
 }
 
 /// Sends a frame with a handle, which has to fail, and sees to it that nobody hears of it.
-fn fails_unheard(
+pub(super) fn fails_unheard(
     context: &Context,
     adapter: &Adapter,
     monitor: &Adapter,
@@ -163,7 +163,7 @@ pub(super) fn handles_on_sends(context: &Context) -> Outcome {
 }
 
 /// Sets protocol-independent fields of the IPv4 header and its checksum right.
-fn set_checksum(frame: &mut [u8]) {
+pub(super) fn set_checksum(frame: &mut [u8]) {
     let header = HEADER..HEADER + 4 * usize::from(frame[HEADER] & 0xf);
     frame[HEADER + 10..HEADER + 12].fill(0);
     let mut sum: u32 =
@@ -175,7 +175,7 @@ fn set_checksum(frame: &mut [u8]) {
 }
 
 /// Carries a frame that has to come in as it was sent, with these out-of-band words.
-fn untouched(secured: &Secured<'_>, frame: &[u8], words: &[usize], what: &str) -> Outcome {
+pub(super) fn untouched(secured: &Secured<'_>, frame: &[u8], words: &[usize], what: &str) -> Outcome {
     let received = secured.pair.carry(&[SendNbl::frame(frame)], 1)?.remove(0);
     check!(received.frame == station::padded(frame), "{what}: the packet is changed");
     let word = slot(&received, SLOT_IPSEC);
@@ -185,7 +185,7 @@ fn untouched(secured: &Secured<'_>, frame: &[u8], words: &[usize], what: &str) -
 }
 
 /// The word that says: checked, with this result.
-fn failed(status: u32) -> usize {
+pub(super) fn failed(status: u32) -> usize {
     CRYPTO_DONE | (status as usize) << 16
 }
 
