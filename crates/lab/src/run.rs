@@ -211,6 +211,13 @@ impl<S: Fn(&str)> Life<'_, S> {
         self.step("Restart and traffic");
         adapter.restart()?;
         self.traffic(&adapter)?;
+        if adapter.reset_asked() {
+            self.note("the driver asks for a reset (NdisMResetMiniport)");
+            adapter.reset(0)?;
+        }
+        if adapter.removal_asked() {
+            self.note("the driver gives the adapter up (NdisMRemoveMiniport)");
+        }
         self.step("Pause, restart, pause");
         adapter.pause()?;
         adapter.restart()?;

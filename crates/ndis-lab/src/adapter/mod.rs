@@ -126,6 +126,9 @@ pub(crate) struct AdapterCore {
     pub(crate) removed: AtomicBool,
     pub(crate) low_power: AtomicBool,
     pub(crate) resetting: AtomicBool,
+    /// The driver asked NDIS for a reset, or for the adapter's removal.
+    pub(crate) reset_asked: AtomicBool,
+    pub(crate) removal_asked: AtomicBool,
     /// Odd while a reset is under way; each reset makes it another.
     pub(crate) resets: AtomicU64,
     /// Odd while a change of the power state is with the driver; each change makes it another.
@@ -158,6 +161,8 @@ impl AdapterCore {
             removed: AtomicBool::new(false),
             low_power: AtomicBool::new(false),
             resetting: AtomicBool::new(false),
+            reset_asked: AtomicBool::new(false),
+            removal_asked: AtomicBool::new(false),
             resets: AtomicU64::new(0),
             power_changes: AtomicU64::new(0),
             attributes: Mutex::default(),

@@ -23,12 +23,28 @@ pub struct ResetOutcome {
 }
 
 impl Adapter {
-    /// Calls `MiniportCheckForHangEx`: whether the driver asks to be reset.
+    /// Whether the driver asked for a reset by `NdisMResetMiniport` since the last look: NDIS resets it then, and so
+    /// has a test to do.
+    pub fn reset_asked(&self) -> bool {
+        // AcqRel: whoever resets the adapter sees what led to it.
+        self.core.reset_asked.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the driver gave the adapter up by `NdisMRemoveMiniport`: NDIS removes it then, and so has a test to do.
+    pub fn removal_asked(&self) -> bool {
+        // Acquire: as above.
+        self.core.removal_asked.load(Ordering::Acquire)
+    }
+
+    /// Calls `MiniportCheckForHangEx`: whether the driver asks to be reset, now or by `NdisMResetMiniport` before.
     ///
     /// # Errors
     /// [`LabError::NoHandler`] if the driver has none.
     pub fn check_for_hang(&self) -> Result<bool, LabError> {
         self.check_passive("check an adapter")?;
+        if self.reset_asked() {
+            return Ok(true);
+        }
         let check = self
             .characteristics()?
             .CheckForHangHandlerEx

@@ -191,81 +191,92 @@ unsafe fn remove(call: &Call<'_>, head: PVOID) -> Result<PVOID, Stopped> {
     }
 }
 
-exports! { INTERLOCKED in "ntoskrnl.exe" {
-    ANY fn ExInterlockedInsertHeadList(call, head: PVOID, entry: PVOID, lock: *mut KSPIN_LOCK) -> PVOID {
-        // SAFETY: the caller's list, entry and lock, here and below.
-        locked(call, lock, || unsafe { insert(call, head, entry, false) })
+/// Puts an entry in front of a singly linked list; gives the one that was first.
+///
+/// # Safety
+/// The list and the entry are the caller's.
+unsafe fn push(head: *mut usize, entry: *mut usize) -> PVOID {
+    // SAFETY: as the caller says.
+    unsafe {
+        let first = head.replace(entry as usize);
+        entry.write(first);
+        first as PVOID
     }
+}
 
-    ANY fn ExInterlockedInsertTailList(call, head: PVOID, entry: PVOID, lock: *mut KSPIN_LOCK) -> PVOID {
-        // SAFETY: see above.
-        locked(call, lock, || unsafe { insert(call, head, entry, true) })
+/// Takes the first entry of a singly linked list; NULL if there is none.
+///
+/// # Safety
+/// The list is the caller's.
+unsafe fn pop(head: *mut usize) -> PVOID {
+    // SAFETY: as the caller says.
+    unsafe {
+        let first = head.read();
+        if first != 0 {
+            head.write((first as *const usize).read());
+        }
+        first as PVOID
     }
+}
 
-    ANY fn ExInterlockedRemoveHeadList(call, head: PVOID, lock: *mut KSPIN_LOCK) -> PVOID {
-        // SAFETY: see above.
-        locked(call, lock, || unsafe { remove(call, head) })
-    }
-
-    ANY fn ExInterlockedPushEntryList(call, head: *mut usize, entry: *mut usize, lock: *mut KSPIN_LOCK) -> PVOID {
-        locked(call, lock, || {
-            // SAFETY: the caller's list and entry.
-            unsafe {
-                let first = head.replace(entry as usize);
-                entry.write(first);
-                Ok(first as PVOID)
+/// The interlocked functions that the kernel and NDIS both have. The spin lock of an NDIS_SPIN_LOCK is its first field.
+macro_rules! interlocked {
+    ($table:ident in $module:literal {
+        $insert_head:ident, $insert_tail:ident, $remove:ident, $push:ident, $pop:ident, $add:ident
+    }) => {
+        // SAFETY of all: the caller's lists, entries, numbers and locks.
+        exports! { $table in $module {
+            ANY fn $insert_head(call, head: PVOID, entry: PVOID, lock: *mut KSPIN_LOCK) -> PVOID {
+                // SAFETY: as above.
+                locked(call, lock, || unsafe { insert(call, head, entry, false) })
             }
-        })
-    }
 
-    ANY fn ExInterlockedPopEntryList(call, head: *mut usize, lock: *mut KSPIN_LOCK) -> PVOID {
-        locked(call, lock, || {
-            // SAFETY: the caller's list.
-            unsafe {
-                let first = head.read();
-                if first != 0 {
-                    head.write((first as *const usize).read());
-                }
-                Ok(first as PVOID)
+            ANY fn $insert_tail(call, head: PVOID, entry: PVOID, lock: *mut KSPIN_LOCK) -> PVOID {
+                // SAFETY: as above.
+                locked(call, lock, || unsafe { insert(call, head, entry, true) })
             }
-        })
-    }
 
-    ANY fn ExInterlockedAddUlong(call, addend: *mut ULONG, increment: ULONG, lock: *mut KSPIN_LOCK) -> ULONG {
-        // SAFETY: the caller's number.
-        locked(call, lock, || Ok(unsafe { addend.replace(addend.read().wrapping_add(increment)) }))
-    }
+            ANY fn $remove(call, head: PVOID, lock: *mut KSPIN_LOCK) -> PVOID {
+                // SAFETY: as above.
+                locked(call, lock, || unsafe { remove(call, head) })
+            }
 
+            ANY fn $push(call, head: *mut usize, entry: *mut usize, lock: *mut KSPIN_LOCK) -> PVOID {
+                // SAFETY: as above.
+                locked(call, lock, || Ok(unsafe { push(head, entry) }))
+            }
+
+            ANY fn $pop(call, head: *mut usize, lock: *mut KSPIN_LOCK) -> PVOID {
+                // SAFETY: as above.
+                locked(call, lock, || Ok(unsafe { pop(head) }))
+            }
+
+            ANY fn $add(call, addend: *mut ULONG, increment: ULONG, lock: *mut KSPIN_LOCK) -> ULONG {
+                // SAFETY: as above.
+                locked(call, lock, || Ok(unsafe { addend.replace(addend.read().wrapping_add(increment)) }))
+            }
+        } }
+    };
+}
+
+interlocked! { INTERLOCKED in "ntoskrnl.exe" {
+    ExInterlockedInsertHeadList, ExInterlockedInsertTailList, ExInterlockedRemoveHeadList, ExInterlockedPushEntryList,
+    ExInterlockedPopEntryList, ExInterlockedAddUlong
+} }
+
+interlocked! { NDIS_INTERLOCKED in "ndis.sys" {
+    NdisInterlockedInsertHeadList, NdisInterlockedInsertTailList, NdisInterlockedRemoveHeadList,
+    NdisInterlockedPushEntryList, NdisInterlockedPopEntryList, NdisInterlockedAddUlong
+} }
+
+exports! { LARGE in "ntoskrnl.exe" {
     ANY fn ExInterlockedAddLargeInteger(call, addend: *mut i64, increment: i64, lock: *mut KSPIN_LOCK) -> i64 {
         // SAFETY: the caller's number.
         locked(call, lock, || Ok(unsafe { addend.replace(addend.read().wrapping_add(increment)) }))
     }
 } }
 
-/// The spin lock of an NDIS_SPIN_LOCK is its first field.
-type NdisSpinLock = KSPIN_LOCK;
-
 exports! { NDIS in "ndis.sys" {
-    ANY fn NdisInterlockedInsertHeadList(call, head: PVOID, entry: PVOID, lock: *mut NdisSpinLock) -> PVOID {
-        // SAFETY: the caller's list, entry and lock, here and below.
-        locked(call, lock, || unsafe { insert(call, head, entry, false) })
-    }
-
-    ANY fn NdisInterlockedInsertTailList(call, head: PVOID, entry: PVOID, lock: *mut NdisSpinLock) -> PVOID {
-        // SAFETY: see above.
-        locked(call, lock, || unsafe { insert(call, head, entry, true) })
-    }
-
-    ANY fn NdisInterlockedRemoveHeadList(call, head: PVOID, lock: *mut NdisSpinLock) -> PVOID {
-        // SAFETY: see above.
-        locked(call, lock, || unsafe { remove(call, head) })
-    }
-
-    ANY fn NdisInterlockedAddUlong(call, addend: *mut ULONG, increment: ULONG, lock: *mut NdisSpinLock) -> ULONG {
-        // SAFETY: the caller's number.
-        locked(call, lock, || Ok(unsafe { addend.replace(addend.read().wrapping_add(increment)) }))
-    }
-
     ANY fn NdisInterlockedIncrement(_, number: *mut i32) -> i32 {
         // SAFETY: the caller's aligned number, which is accessed atomically.
         let number = unsafe { std::sync::atomic::AtomicI32::from_ptr(number) };
@@ -278,29 +289,5 @@ exports! { NDIS in "ndis.sys" {
         let number = unsafe { std::sync::atomic::AtomicI32::from_ptr(number) };
         // SeqCst: as above.
         Ok(number.fetch_sub(1, std::sync::atomic::Ordering::SeqCst).wrapping_sub(1))
-    }
-
-    ANY fn NdisInterlockedPushEntryList(call, head: *mut usize, entry: *mut usize, lock: *mut NdisSpinLock) -> PVOID {
-        locked(call, lock, || {
-            // SAFETY: the caller's list and entry.
-            unsafe {
-                let first = head.replace(entry as usize);
-                entry.write(first);
-                Ok(first as PVOID)
-            }
-        })
-    }
-
-    ANY fn NdisInterlockedPopEntryList(call, head: *mut usize, lock: *mut NdisSpinLock) -> PVOID {
-        locked(call, lock, || {
-            // SAFETY: the caller's list.
-            unsafe {
-                let first = head.read();
-                if first != 0 {
-                    head.write((first as *const usize).read());
-                }
-                Ok(first as PVOID)
-            }
-        })
     }
 } }

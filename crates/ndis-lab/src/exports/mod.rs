@@ -13,6 +13,7 @@ mod crt;
 mod debug;
 pub(crate) mod devices;
 mod ex;
+mod ex_timer;
 mod format;
 mod generic_table;
 mod hardware;
@@ -32,7 +33,9 @@ mod pages;
 pub(crate) mod processors;
 mod raise;
 mod registry;
+mod registry_query;
 pub(crate) mod rtl;
+mod rtl_address;
 mod rtl_bits;
 pub(crate) mod rtl_string;
 mod sync;
@@ -284,6 +287,8 @@ const TABLES: &[&[Export]] = &[
     devices::NDIS,
     devices::WORK,
     ex::TABLE,
+    ex_timer::ROUTINE,
+    ex_timer::TABLE,
     generic_table::AVL_TABLES,
     generic_table::SPLAY_TABLES,
     hardware::DMA,
@@ -296,7 +301,9 @@ const TABLES: &[&[Export]] = &[
     kernel::TABLE,
     lists::INTERLOCKED,
     lists::LOOKASIDE,
+    lists::LARGE,
     lists::NDIS,
+    lists::NDIS_INTERLOCKED,
     lists::ROUTINES,
     lists::SLISTS,
     memory::KERNEL,
@@ -318,12 +325,15 @@ const TABLES: &[&[Export]] = &[
     processors::CHANGING,
     processors::TABLE,
     registry::KEYS,
-    registry::RTL,
+    registry_query::RTL,
     rtl::TABLE,
+    rtl_address::TABLE,
     rtl_bits::TABLE,
     rtl_string::ALLOCATING,
     rtl_string::TABLE,
     sync::MUTEXES,
+    sync::CACHE_AWARE_RUNDOWN,
+    sync::MAKING_RUNDOWN,
     sync::RUNDOWN,
     sync::SPINNING,
     sync::TIMERS,

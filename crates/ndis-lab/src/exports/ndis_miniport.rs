@@ -207,6 +207,25 @@ exports! { TABLE in "ndis.sys" {
         Ok(())
     }
 
+    UP_TO_DISPATCH fn NdisMResetMiniport(call, handle: NDIS_HANDLE) {
+        if let Some(adapter) = call.named_adapter(handle) {
+            // Without the handler there is nothing that NDIS could call.
+            if adapter.driver.characteristics().is_none_or(|c| c.ResetHandlerEx.is_none()) {
+                call.violate_for(&adapter, rules::PARAMETER, "a reset is asked for, and there is no MiniportResetEx");
+            }
+            // Release: pairs with `Adapter::reset_asked`.
+            adapter.reset_asked.store(true, std::sync::atomic::Ordering::Release);
+        }
+        Ok(())
+    }
+
+    UP_TO_DISPATCH fn NdisMRemoveMiniport(call, handle: NDIS_HANDLE) -> NDIS_STATUS {
+        let Some(adapter) = call.named_adapter(handle) else { return Ok(ndis_sys::NDIS_STATUS_FAILURE) };
+        // Release: pairs with `Adapter::removal_asked`.
+        adapter.removal_asked.store(true, std::sync::atomic::Ordering::Release);
+        Ok(ndis_sys::NDIS_STATUS_SUCCESS)
+    }
+
     UP_TO_DISPATCH fn NdisMResetComplete(call, handle: NDIS_HANDLE, status: NDIS_STATUS, addressing: u8) {
         if let Some(adapter) = call.named_adapter(handle) {
             adapter.check_reset(call);

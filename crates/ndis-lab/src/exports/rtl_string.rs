@@ -3,8 +3,6 @@
 //! ANSI is Latin-1 here: drivers of all countries agree on its first half. Case is that of Unicode's simple
 //! mappings, as the kernel's table has it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use ndis_sys::{BOOLEAN, GUID, NTSTATUS, ULONG, UNICODE_STRING, WCHAR};
 
 use super::format::characters;
@@ -211,47 +209,6 @@ fn guid_of(text: &str) -> Option<GUID> {
     })
 }
 
-/// Puts text and a zero into a buffer of `*length` characters, as `RtlIpv4AddressToStringEx` does.
-///
-/// # Safety
-/// The buffer has that room, and `length` is the caller's.
-unsafe fn put_address<T: Copy + From<u8>>(text: &str, buffer: *mut T, length: *mut ULONG) -> NTSTATUS {
-    // SAFETY: as the caller says.
-    unsafe {
-        let needed = u32::try_from(text.len() + 1).unwrap_or(u32::MAX);
-        let room = std::mem::replace(&mut *length, needed);
-        if room < needed || buffer.is_null() {
-            return STATUS_INVALID_PARAMETER;
-        }
-        for (at, byte) in text.bytes().chain([0]).enumerate() {
-            buffer.add(at).write(byte.into());
-        }
-    }
-    SUCCESS
-}
-
-fn with_port(address: &str, port: u16, six: bool) -> String {
-    match (u16::from_be(port), six) {
-        (0, _) => address.to_owned(),
-        (port, false) => format!("{address}:{port}"),
-        (port, true) => format!("[{address}]:{port}"),
-    }
-}
-
-/// Address text without a length: gives where it ends.
-///
-/// # Safety
-/// The buffer has room for the longest.
-unsafe fn put_text<T: Copy + From<u8>>(text: &str, buffer: *mut T) -> *mut T {
-    // SAFETY: as the caller says.
-    unsafe {
-        for (at, byte) in text.bytes().chain([0]).enumerate() {
-            buffer.add(at).write(byte.into());
-        }
-        buffer.add(text.len())
-    }
-}
-
 leaves! { TABLE in "ntoskrnl.exe" {
     ANY fn RtlInitUnicodeString(_, destination: *mut UNICODE_STRING, source: *const WCHAR) {
         // SAFETY: the caller's structure, and NULL or a string that ends with a zero.
@@ -452,56 +409,6 @@ leaves! { TABLE in "ntoskrnl.exe" {
             let text = String::from_utf16_lossy(std::slice::from_raw_parts(from, bytes as usize / 2));
             utf(put(to, room as usize, count, text.as_bytes()), text.contains('\u{fffd}'))
         }
-    }
-
-    ANY fn RtlIpv4AddressToStringExA(_, address: *const [u8; 4], port: u16, to: *mut u8, length: *mut ULONG) -> NTSTATUS {
-        // SAFETY: the caller's address and buffer.
-        unsafe { put_address(&with_port(&Ipv4Addr::from(*address).to_string(), port, false), to, length) }
-    }
-
-    ANY fn RtlIpv4AddressToStringExW(_, address: *const [u8; 4], port: u16, to: *mut u16, length: *mut ULONG) -> NTSTATUS {
-        // SAFETY: as above.
-        unsafe { put_address(&with_port(&Ipv4Addr::from(*address).to_string(), port, false), to, length) }
-    }
-
-    ANY fn RtlIpv6AddressToStringExA(_, address: *const [u8; 16], _scope: ULONG, port: u16, to: *mut u8, length: *mut ULONG) -> NTSTATUS {
-        // SAFETY: as above.
-        unsafe { put_address(&with_port(&Ipv6Addr::from(*address).to_string(), port, true), to, length) }
-    }
-
-    ANY fn RtlIpv6AddressToStringExW(_, address: *const [u8; 16], _scope: ULONG, port: u16, to: *mut u16, length: *mut ULONG) -> NTSTATUS {
-        // SAFETY: as above.
-        unsafe { put_address(&with_port(&Ipv6Addr::from(*address).to_string(), port, true), to, length) }
-    }
-
-    ANY fn RtlIpv4AddressToStringA(_, address: *const [u8; 4], to: *mut u8) -> *mut u8 {
-        // SAFETY: the caller's address, and a buffer of 16 characters.
-        unsafe { put_text(&Ipv4Addr::from(*address).to_string(), to) }
-    }
-
-    ANY fn RtlIpv4AddressToStringW(_, address: *const [u8; 4], to: *mut u16) -> *mut u16 {
-        // SAFETY: as above.
-        unsafe { put_text(&Ipv4Addr::from(*address).to_string(), to) }
-    }
-
-    ANY fn RtlIpv6AddressToStringA(_, address: *const [u8; 16], to: *mut u8) -> *mut u8 {
-        // SAFETY: the caller's address, and a buffer of 46 characters.
-        unsafe { put_text(&Ipv6Addr::from(*address).to_string(), to) }
-    }
-
-    ANY fn RtlIpv6AddressToStringW(_, address: *const [u8; 16], to: *mut u16) -> *mut u16 {
-        // SAFETY: as above.
-        unsafe { put_text(&Ipv6Addr::from(*address).to_string(), to) }
-    }
-
-    ANY fn RtlEthernetAddressToStringA(_, address: *const [u8; 6], to: *mut u8) -> *mut u8 {
-        // SAFETY: the caller's address, and a buffer of 18 characters.
-        unsafe { put_text(&(*address).map(|byte| format!("{byte:02X}")).join("-"), to) }
-    }
-
-    ANY fn RtlEthernetAddressToStringW(_, address: *const [u8; 6], to: *mut u16) -> *mut u16 {
-        // SAFETY: as above.
-        unsafe { put_text(&(*address).map(|byte| format!("{byte:02X}")).join("-"), to) }
     }
 } }
 

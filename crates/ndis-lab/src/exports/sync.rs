@@ -247,40 +247,61 @@ exports! { SPINNING in "ntoskrnl.exe" {
     }
 } }
 
-exports! { RUNDOWN in "ntoskrnl.exe" {
+/// The functions of rundown protection, of which there are two kinds: in one word, and with a word a processor.
+macro_rules! rundown {
+    ($table:ident {
+        $acquire:ident, $acquire_many:ident, $release:ident, $release_many:ident, $wait:ident, $completed:ident,
+        $again:ident
+    }) => {
+        exports! { $table in "ntoskrnl.exe" {
+            UP_TO_DISPATCH fn $acquire(call, reference: PVOID) -> BOOLEAN {
+                Ok(u8::from(call.acquire_rundown(reference as usize, 1)))
+            }
+
+            UP_TO_DISPATCH fn $acquire_many(call, reference: PVOID, count: ULONG) -> BOOLEAN {
+                Ok(u8::from(call.acquire_rundown(reference as usize, count)))
+            }
+
+            UP_TO_DISPATCH fn $release(call, reference: PVOID) {
+                call.release_rundown(reference as usize, 1)
+            }
+
+            UP_TO_DISPATCH fn $release_many(call, reference: PVOID, count: ULONG) {
+                call.release_rundown(reference as usize, count)
+            }
+
+            UP_TO_APC fn $wait(call, reference: PVOID) {
+                no_wait(call, reference)?;
+                call.wait_for_rundown(reference as usize)
+            }
+
+            UP_TO_APC fn $completed(call, reference: PVOID) {
+                call.reset_rundown(reference as usize, true);
+                Ok(())
+            }
+
+            UP_TO_APC fn $again(call, reference: PVOID) {
+                call.reset_rundown(reference as usize, false);
+                Ok(())
+            }
+        } }
+    };
+}
+
+rundown! { RUNDOWN {
+    ExAcquireRundownProtection, ExAcquireRundownProtectionEx, ExReleaseRundownProtection, ExReleaseRundownProtectionEx,
+    ExWaitForRundownProtectionRelease, ExRundownCompleted, ExReInitializeRundownProtection
+} }
+
+rundown! { CACHE_AWARE_RUNDOWN {
+    ExAcquireRundownProtectionCacheAware, ExAcquireRundownProtectionCacheAwareEx, ExReleaseRundownProtectionCacheAware,
+    ExReleaseRundownProtectionCacheAwareEx, ExWaitForRundownProtectionReleaseCacheAware, ExRundownCompletedCacheAware,
+    ExReInitializeRundownProtectionCacheAware
+} }
+
+exports! { MAKING_RUNDOWN in "ntoskrnl.exe" {
     UP_TO_APC fn ExInitializeRundownProtection(call, reference: PVOID) {
         call.initialize_rundown(reference as usize);
-        Ok(())
-    }
-
-    UP_TO_DISPATCH fn ExAcquireRundownProtection(call, reference: PVOID) -> BOOLEAN {
-        Ok(u8::from(call.acquire_rundown(reference as usize, 1)))
-    }
-
-    UP_TO_DISPATCH fn ExAcquireRundownProtectionEx(call, reference: PVOID, count: ULONG) -> BOOLEAN {
-        Ok(u8::from(call.acquire_rundown(reference as usize, count)))
-    }
-
-    UP_TO_DISPATCH fn ExReleaseRundownProtection(call, reference: PVOID) {
-        call.release_rundown(reference as usize, 1)
-    }
-
-    UP_TO_DISPATCH fn ExReleaseRundownProtectionEx(call, reference: PVOID, count: ULONG) {
-        call.release_rundown(reference as usize, count)
-    }
-
-    UP_TO_APC fn ExWaitForRundownProtectionRelease(call, reference: PVOID) {
-        no_wait(call, reference)?;
-        call.wait_for_rundown(reference as usize)
-    }
-
-    UP_TO_APC fn ExRundownCompleted(call, reference: PVOID) {
-        call.reset_rundown(reference as usize, true);
-        Ok(())
-    }
-
-    UP_TO_APC fn ExReInitializeRundownProtection(call, reference: PVOID) {
-        call.reset_rundown(reference as usize, false);
         Ok(())
     }
 
@@ -302,37 +323,6 @@ exports! { RUNDOWN in "ntoskrnl.exe" {
             call.violate(rules::PARAMETER, format!("{size} bytes: ExSizeOfRundownProtectionCacheAware says {CACHE_AWARE}"));
         }
         call.initialize_rundown(reference as usize);
-        Ok(())
-    }
-
-    UP_TO_DISPATCH fn ExAcquireRundownProtectionCacheAware(call, reference: PVOID) -> BOOLEAN {
-        Ok(u8::from(call.acquire_rundown(reference as usize, 1)))
-    }
-
-    UP_TO_DISPATCH fn ExAcquireRundownProtectionCacheAwareEx(call, reference: PVOID, count: ULONG) -> BOOLEAN {
-        Ok(u8::from(call.acquire_rundown(reference as usize, count)))
-    }
-
-    UP_TO_DISPATCH fn ExReleaseRundownProtectionCacheAware(call, reference: PVOID) {
-        call.release_rundown(reference as usize, 1)
-    }
-
-    UP_TO_DISPATCH fn ExReleaseRundownProtectionCacheAwareEx(call, reference: PVOID, count: ULONG) {
-        call.release_rundown(reference as usize, count)
-    }
-
-    UP_TO_APC fn ExWaitForRundownProtectionReleaseCacheAware(call, reference: PVOID) {
-        no_wait(call, reference)?;
-        call.wait_for_rundown(reference as usize)
-    }
-
-    UP_TO_APC fn ExRundownCompletedCacheAware(call, reference: PVOID) {
-        call.reset_rundown(reference as usize, true);
-        Ok(())
-    }
-
-    UP_TO_APC fn ExReInitializeRundownProtectionCacheAware(call, reference: PVOID) {
-        call.reset_rundown(reference as usize, false);
         Ok(())
     }
 } }

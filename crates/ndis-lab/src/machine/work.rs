@@ -309,7 +309,7 @@ impl Machine {
     }
 
     /// Whether the KTIMER at `address` is set.
-    pub(super) fn ktimer_is_set(&self, address: usize) -> bool {
+    pub(crate) fn ktimer_is_set(&self, address: usize) -> bool {
         self.work.0.state.lock().timers.get(&address).is_some_and(|timer| timer.due.is_some())
     }
 

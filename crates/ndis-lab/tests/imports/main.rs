@@ -14,6 +14,7 @@ mod mini;
 mod callbacks;
 mod devices;
 mod dispatcher;
+mod ex_timers;
 mod hardware;
 mod lists;
 mod packets;

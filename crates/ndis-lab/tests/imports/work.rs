@@ -93,3 +93,36 @@ fn providers_and_callbacks_are_unregistered() {
     breaks(rules::TRACE_USE, wrong_provider);
     breaks(rules::CALLBACK_USE, wrong_callback);
 }
+
+#[test]
+fn a_driver_asks_for_a_reset_or_gives_its_adapter_up() {
+    unsafe extern "win64" {
+        fn NdisMResetMiniport(handle: NDIS_HANDLE);
+        fn NdisMRemoveMiniport(handle: NDIS_HANDLE) -> NDIS_STATUS;
+    }
+    unsafe fn give_up(handle: NDIS_HANDLE) {
+        assert_eq!(NdisMRemoveMiniport(handle), NDIS_STATUS_SUCCESS);
+        assert_eq!(NdisMRemoveMiniport(mini::driver_handle()), NDIS_STATUS_FAILURE);
+    }
+    unsafe fn reset(handle: NDIS_HANDLE) {
+        NdisMResetMiniport(handle);
+    }
+    unsafe fn neither(_: NDIS_HANDLE) {}
+    let _turn = TURN.lock();
+    for (script, asked, removal, rule) in [
+        (give_up as unsafe fn(NDIS_HANDLE), false, true, Some(rules::HANDLE_UNKNOWN)),
+        // The small miniport has no MiniportResetEx: it cannot be done.
+        (reset, true, false, Some(rules::PARAMETER)),
+        (neither, false, false, None),
+    ] {
+        let lab = lab().build();
+        let (driver, adapter) = load(&lab, script).unwrap();
+        assert_eq!(adapter.removal_asked(), removal);
+        // NDIS is told once, whether it looks for a hang or not.
+        assert_eq!(adapter.check_for_hang().is_ok_and(|hung| hung), asked);
+        assert!(!adapter.reset_asked());
+        end(driver, &adapter).unwrap();
+        let broken: Vec<_> = lab.violations().iter().map(|violation| violation.rule).collect();
+        assert_eq!(broken, rule.into_iter().collect::<Vec<_>>());
+    }
+}
