@@ -84,6 +84,8 @@ impl Slots {
         uses: Option<NonZeroU32>,
     ) -> Result<Self, OutOfMemory> {
         let last = |uses: NonZeroU32| (MAX_GENERATION + 1).saturating_sub(uses.get() as usize).max(1);
+        // The hash has no secret seed: inbound SPIs are chosen by this host (RFC 4301, 4.1), and what a packet with a chosen
+        // SPI can have looked at is a chain of bounded length.
         let config = Config {
             first_generation: uses.map_or_else(|| life.first_generation(), last),
             ..Config::new(capacity, processors.clamp(1, sa_table::MAX_READERS))
