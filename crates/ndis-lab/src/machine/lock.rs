@@ -333,6 +333,18 @@ impl Machine {
                 format!("{kind} {address:#x} gave {}, is released with {}", name(old_irql), name(lower));
             self.violate(rules::LOCK_ORDER, text);
         }
+        let other = thread::with(|thread| thread.held.borrow().last().copied());
+        if let Some(other) = other.filter(|_| lower.is_some_and(|irql| irql < DISPATCH)) {
+            let text = format!(
+                "{} {:#x} is released with {} while {} {:#x} is still held: a lock that is acquired later is released earlier",
+                held.kind,
+                held.address,
+                rules::irql_name(lower.unwrap_or(0)),
+                other.kind,
+                other.address
+            );
+            self.violate_past(None, rules::LOCK_ORDER, text, &[("the other one was acquired", other.origin)]);
+        }
         lower.map_or(Ok(()), |irql| self.lower(irql))
     }
 

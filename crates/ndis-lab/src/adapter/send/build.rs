@@ -1,6 +1,9 @@
 //! NET_BUFFER_LISTs in memory, built as a transport builds them, and what must be the same at completion.
 
-use ndis_sys::{MDL, MDL_PAGES_LOCKED, NET_BUFFER, NET_BUFFER_LIST, PVOID, TcpLargeSendNetBufferListInfo};
+use ndis_sys::{
+    MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_MAPPING_CAN_FAIL, MDL_PAGES_LOCKED, NET_BUFFER, NET_BUFFER_LIST, PVOID,
+    TcpLargeSendNetBufferListInfo,
+};
 
 use super::{OOB_SLOTS, SendFrame, SendNbl};
 use crate::error::LabError;
@@ -26,6 +29,9 @@ pub(super) struct BuiltFrame {
     pub(super) original: Vec<u8>,
 }
 
+/// `Next`, `Size`, flags, and the range that an MDL describes.
+type MdlShape = (usize, i16, i16, (usize, u32, u32));
+
 /// What must be the same at completion.
 #[derive(PartialEq, Eq, Clone)]
 pub(super) struct Snapshot {
@@ -34,7 +40,7 @@ pub(super) struct Snapshot {
     pub(super) reserved: Vec<usize>,
     pub(super) oob: [usize; OOB_SLOTS],
     pub(super) buffers: Vec<(usize, usize, u32, u32, usize, u32)>,
-    pub(super) mdls: Vec<(usize, i16, usize, u32, u32)>,
+    pub(super) mdls: Vec<MdlShape>,
 }
 
 impl Snapshot {
@@ -65,7 +71,10 @@ impl Snapshot {
             let reserved = of_list.map(|word| word as usize).chain(of_buffers).collect();
             let mdls = built.frames.iter().flat_map(|frame| &frame.mdls).map(|(memory, _)| {
                 let m = memory.at::<MDL>(0);
-                ((*m).Next as usize, (*m).Size, (*m).StartVa as usize, (*m).ByteCount, (*m).ByteOffset)
+                // A mapping is the miniport's to make.
+                let flags = (*m).MdlFlags & !(MDL_MAPPED_TO_SYSTEM_VA | MDL_MAPPING_CAN_FAIL);
+                let range = ((*m).StartVa as usize, (*m).ByteOffset, (*m).ByteCount);
+                ((*m).Next as usize, (*m).Size, flags, range)
             });
             Self {
                 list: (

@@ -1,7 +1,9 @@
 //! Power states, and reset.
 
+use std::mem::offset_of;
+
 use ndis_sys::{
-    MediaConnectStateConnected, MediaConnectStateUnknown, NDIS_STATUS_INVALID_DATA,
+    MediaConnectStateConnected, MediaConnectStateUnknown, NDIS_LINK_STATE, NDIS_STATUS_INVALID_DATA,
     NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_LINK_STATE, NDIS_STATUS_LOW_POWER_STATE, NDIS_STATUS_PENDING,
     NDIS_STATUS_SUCCESS, OID_PNP_QUERY_POWER, OID_PNP_SET_POWER,
 };
@@ -66,26 +68,42 @@ const D1: i32 = ndis_sys::NdisDeviceStateD1;
 const D2: i32 = ndis_sys::NdisDeviceStateD2;
 const D3: i32 = ndis_sys::NdisDeviceStateD3;
 
-/// The media connect states that were indicated since the last look.
-fn connect_states(adapter: &Adapter) -> Vec<i32> {
+/// A link state that was indicated: MediaConnectState, XmitLinkSpeed and RcvLinkSpeed.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    connect: i32,
+    speeds: [u64; 2],
+}
+
+/// The link states that were indicated since the last look.
+fn links(adapter: &Adapter) -> Vec<Link> {
     let statuses = adapter.take_statuses();
     let links = statuses.iter().filter(|status| status.code == NDIS_STATUS_LINK_STATE);
-    // MediaConnectState lies behind the header of NDIS_LINK_STATE.
-    links
-        .filter_map(|status| status.buffer.get(4..8)?.first_chunk().copied().map(i32::from_le_bytes))
-        .collect()
+    let read = |buffer: &[u8]| {
+        let speed = |at: usize| Some(u64::from_le_bytes(*buffer.get(at..at + 8)?.first_chunk()?));
+        Some(Link {
+            connect: i32::from_le_bytes(
+                *buffer.get(offset_of!(NDIS_LINK_STATE, MediaConnectState)..)?.first_chunk()?,
+            ),
+            speeds: [
+                speed(offset_of!(NDIS_LINK_STATE, XmitLinkSpeed))?,
+                speed(offset_of!(NDIS_LINK_STATE, RcvLinkSpeed))?,
+            ],
+        })
+    };
+    links.filter_map(|status| read(&status.buffer)).collect()
 }
 
 fn sleep_and_wake(context: &Context) -> Outcome {
     let adapter = context.running()?;
     let list = SendNbl::frame(station::frame(STRANGER, station::address(&adapter), 100, 4));
     for state in [D3, D1, D2, D3] {
-        connect_states(&adapter);
+        links(&adapter);
         power(&adapter, state)?;
-        let links = connect_states(&adapter);
+        let told = links(&adapter);
         check!(
-            links.last() == Some(&MediaConnectStateUnknown),
-            "power state {state} is entered without a link state indication of MediaConnectStateUnknown: {links:?}"
+            told.last().is_some_and(|link| link.connect == MediaConnectStateUnknown),
+            "power state {state} is entered without a link state indication of MediaConnectStateUnknown: {told:?}"
         );
         for options in [SendOptions::default(), SendOptions::dispatch()] {
             for outcome in
@@ -99,10 +117,15 @@ fn sleep_and_wake(context: &Context) -> Outcome {
             }
         }
         power(&adapter, D0)?;
-        let links = connect_states(&adapter);
+        let told = links(&adapter);
+        let link = told.last().filter(|link| link.connect == MediaConnectStateConnected);
         check!(
-            links.last() == Some(&MediaConnectStateConnected),
-            "D0 is entered without a link state indication of MediaConnectStateConnected: {links:?}"
+            link.is_some(),
+            "D0 is entered without a link state indication of MediaConnectStateConnected: {told:?}"
+        );
+        check!(
+            link.is_some_and(|link| !link.speeds.contains(&0)),
+            "the link is connected at 0 bits a second (NDIS_LINK_SPEED_UNKNOWN says that a speed is not known): {link:?}"
         );
         station::send_all(&adapter, std::slice::from_ref(&list), SendOptions::default(), context.patience)?;
     }

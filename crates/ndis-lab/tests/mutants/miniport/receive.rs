@@ -231,6 +231,9 @@ pub(super) unsafe fn indicate(delivery: &Delivery, at_dispatch: bool) {
     if is(M::SingleTypeAlways) {
         flags |= NDIS_RECEIVE_FLAGS_SINGLE_ETHER_TYPE;
     }
+    if is(M::ReceiveDispatchFlag) {
+        flags |= NDIS_RECEIVE_FLAGS_DISPATCH_LEVEL;
+    }
     if is(M::ReceiveFlagsUnknown) {
         flags |= 0x8_0000;
     }
@@ -239,8 +242,22 @@ pub(super) unsafe fn indicate(delivery: &Delivery, at_dispatch: bool) {
         (*(*delivery.last).list).Next = (*delivery.first).list;
     }
     let count = if is(M::CountWrong) { delivery.count + 1 } else { delivery.count };
-    let handle = (*to).handle;
+    let mut handle = (*to).handle;
+    if is(M::IndicatedForOther) {
+        let all = *WIRE.adapters.get();
+        let other = all.into_iter().find(|other| !other.is_null() && *other != to);
+        handle = other.map_or(handle, |other| (*other).handle);
+    }
     let list = (*delivery.first).list;
+    if is(M::TwoBuffersIndicated) {
+        (*(*list).FirstNetBuffer).Next = (*list).FirstNetBuffer;
+    }
+    if is(M::BufferFreed) {
+        NdisFreeNetBuffer((*list).FirstNetBuffer);
+    }
+    if is(M::LengthZero) {
+        (*(*list).FirstNetBuffer).DataLength = 0;
+    }
     if is(M::IndicatedUnderLock) {
         NdisAcquireSpinLock((*to).lock.get());
     }
@@ -308,6 +325,14 @@ ndis_fn! {
         while !list.is_null() {
             let next = (*list).Next;
             let rx = (*list).MiniportReserved[0].cast::<Rx>();
+            if is(M::IrqlRaisedInReturn) {
+                KeRaiseIrqlToDpcLevel();
+            }
+            if is(M::ReturnedIndicated) {
+                // Straight up again, without its having been taken back.
+                NdisMIndicateReceiveNetBufferLists((*(*rx).adapter).handle, list, 0, 1, 0);
+                return;
+            }
             recycle(rx);
             if is(M::ReturnsFirstOnly) && !next.is_null() {
                 // The rest of the chain is forgotten, but for the count.

@@ -61,6 +61,12 @@ ndis_fn! {
             NdisMDirectOidRequestComplete((*adapter).handle, request, status);
             return NDIS_STATUS_PENDING;
         }
+        if is(M::DirectOddStatus) && status == NDIS_STATUS_SUCCESS {
+            return 0x4000_0123;
+        }
+        if is(M::DirectLocked) {
+            NdisAcquireSpinLock((*adapter).lock.get());
+        }
         if is(M::DirectWrongCompletion) && status == NDIS_STATUS_SUCCESS {
             NdisMOidRequestComplete((*adapter).handle, request, status);
             return NDIS_STATUS_PENDING;

@@ -241,6 +241,19 @@ unsafe fn spoil_irql(adapter: *mut Adapter, at_dispatch: bool) {
         KeReleaseSpinLock(&mut spin, DISPATCH_LEVEL);
         KeLowerIrql(PASSIVE_LEVEL);
     }
+    if is(M::LocksCrosswise) && !at_dispatch {
+        let (mut first, mut second): (KSPIN_LOCK, KSPIN_LOCK) = (std::mem::zeroed(), std::mem::zeroed());
+        let outer = KeAcquireSpinLockRaiseToDpc(&mut first);
+        let inner = KeAcquireSpinLockRaiseToDpc(&mut second);
+        KeReleaseSpinLock(&mut first, outer);
+        KeReleaseSpinLock(&mut second, inner);
+        KeLowerIrql(PASSIVE_LEVEL);
+    }
+    if is(M::LockOfStackLeft) {
+        // A lock whose memory goes while it is held.
+        let mut spin: KSPIN_LOCK = std::mem::zeroed();
+        KeAcquireSpinLockRaiseToDpc(&mut spin);
+    }
     if is(M::ExtendedStateKept) {
         let mut save: XSTATE_SAVE = std::mem::zeroed();
         KeSaveExtendedProcessorState(XSTATE_MASK_LEGACY, &mut save);
@@ -278,6 +291,28 @@ unsafe fn spoil_list(list: *mut NET_BUFFER_LIST) {
         (*buffer).DataOffset += 14;
         (*buffer).CurrentMdlOffset += 14;
         (*buffer).DataLength -= 14;
+    }
+    if is(M::SendSourceWritten) {
+        (*list).SourceHandle = null_mut();
+    }
+    if is(M::SendNblFlagsWritten) {
+        (*list).NblFlags ^= 0x0800_0000;
+    }
+    if is(M::SendContextWritten) {
+        (*list).Context = list.cast();
+    }
+    if is(M::SendParentWritten) {
+        (*list).ParentNetBufferList = list;
+    }
+    let mdl = (*buffer).MdlChain;
+    if is(M::SendMdlShortened) && !mdl.is_null() && (*mdl).ByteCount > 1 {
+        (*mdl).ByteCount -= 1;
+    }
+    if is(M::SendMdlUnlinked) && !mdl.is_null() {
+        (*mdl).Next = null_mut();
+    }
+    if is(M::SendMdlUnmapped) && !mdl.is_null() {
+        (*mdl).MdlFlags = 0;
     }
     let running = (*list).Status == NDIS_STATUS_SUCCESS;
     for (mutant, status) in [

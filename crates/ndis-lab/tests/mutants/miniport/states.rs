@@ -31,6 +31,9 @@ ndis_fn! {
         if is(M::RestartLeavesRunning) {
             (*adapter).running = true;
         }
+        if is(M::IrqlRaisedInRestart) {
+            KeRaiseIrqlToDpcLevel();
+        }
         // Something to do that may fail.
         let block = allocate(24);
         if block.is_null() {
@@ -82,6 +85,10 @@ ndis_fn! {
                 slot.handle = 0;
             }
         }
+        if is(M::LockLeftInPause) {
+            std::mem::forget(guard);
+            return NDIS_STATUS_SUCCESS;
+        }
         if is(M::PauseTooEarly) {
             return NDIS_STATUS_SUCCESS;
         }
@@ -105,6 +112,10 @@ ndis_fn! {
         }
         if is(M::EventTrusted) {
             (*event).InformationBuffer.cast::<u32>().read_volatile();
+        }
+        if is(M::EventSleepsLocked) {
+            let _guard = lock();
+            NdisMSleep(10);
         }
         let _guard = lock();
         if (*event).DevicePnPEvent == NdisDevicePnPEventSurpriseRemoved || is(M::AnyEventRemoves) {

@@ -13,6 +13,10 @@ pub(super) unsafe fn indicate_link(adapter: *mut Adapter, connect: NDIS_MEDIA_CO
     let wrong = if is(M::StatusSize) { 4 } else { 0 };
     state.Header = header(NDIS_OBJECT_TYPE_DEFAULT, 1, NDIS_SIZEOF_LINK_STATE_REVISION_1 + wrong);
     state.MediaConnectState = connect;
+    if connect == MediaConnectStateConnected && !is(M::LinkSpeedNotTold) {
+        (state.XmitLinkSpeed, state.RcvLinkSpeed) = (10_000_000_000, 10_000_000_000);
+        state.MediaDuplexState = MediaDuplexStateFull;
+    }
     let code = if is(M::StatusForeign) {
         NDIS_STATUS_RESET_START
     } else if is(M::StatusOld) {
