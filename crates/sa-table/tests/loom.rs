@@ -108,33 +108,36 @@ fn model(parts: usize, preemptions: usize, check: impl Fn(usize) + Sync + Send +
     }
 }
 
-/// A reader by handle, while its entry is retired and reclaimed as eagerly as can be.
+/// A reader by handle, while its entry is retired and reclaimed as eagerly as can be. In the writer's line, or in one that only the
+/// scan looks at.
 #[test]
 fn lookup_by_handle_and_retirement() {
-    model(2, 3, |first| {
-        let table = table(1, 1);
-        let handle = insert(&table, None, 7).unwrap();
-        race(
-            first,
-            [
-                part(&table, move |table| {
-                    let reader = table.enter(0);
-                    if let Some(sa) = reader.get(handle) {
-                        assert_eq!(sa.read(), 7);
-                        assert_eq!(sa.read(), 7);
-                    }
-                    let _ = reader.leave();
-                }),
-                part(&table, move |table| {
-                    retire(table, handle).unwrap();
-                    reclaim(table);
-                }),
-            ],
-        );
-        assert!(table.enter(0).get(handle).is_none());
-        // One of the two has reclaimed it.
-        assert_eq!(table.stats().pending, 0);
-    });
+    for cpu in [0, 1] {
+        model(2, 3, move |first| {
+            let table = table(1, cpu + 1);
+            let handle = insert(&table, None, 7).unwrap();
+            race(
+                first,
+                [
+                    part(&table, move |table| {
+                        let reader = table.enter(cpu);
+                        if let Some(sa) = reader.get(handle) {
+                            assert_eq!(sa.read(), 7);
+                            assert_eq!(sa.read(), 7);
+                        }
+                        let _ = reader.leave();
+                    }),
+                    part(&table, move |table| {
+                        retire(table, handle).unwrap();
+                        reclaim(table);
+                    }),
+                ],
+            );
+            assert!(table.enter(0).get(handle).is_none());
+            // One of the two has reclaimed it.
+            assert_eq!(table.stats().pending, 0);
+        });
+    }
 }
 
 /// A reader that goes from batch to batch, and finds the entry in the first, the second, both or none, while it is retired and
