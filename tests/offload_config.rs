@@ -3,6 +3,8 @@
 
 mod control;
 
+use std::sync::{Arc, Mutex};
+
 use control::{
     Bench, Flow, IPSEC_V2_IPV4, Roadblock, SA_DELETE_REQ, add, delete, encapsulation, encapsulation_of,
     offload_parameters, refuses, set, slot_1, status, table,
@@ -108,6 +110,21 @@ fn with_keywords(bench: &Bench, keywords: &[(&str, &str)]) -> Adapter {
     bench.adapter(
         keywords.iter().fold(AdapterConfig::new(), |config, (name, value)| config.keyword(name, *value)),
     )
+}
+
+/// Who acts on an indication. The hook must not keep an adapter beyond the test, which would keep the machine and its hook.
+struct Acts(Arc<Mutex<Option<(Adapter, Flow)>>>);
+
+impl Acts {
+    fn new(adapter: &Adapter, flow: Flow) -> Self {
+        Self(Arc::new(Mutex::new(Some((adapter.clone(), flow)))))
+    }
+}
+
+impl Drop for Acts {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().take();
+    }
 }
 
 on_both! {
@@ -309,6 +326,30 @@ on_both! {
         back.works(&b, &a);
         let (summary, _) = table(&a);
         assert!(summary.transmits && summary.receives && !summary.asks_to_delete);
+    }
+
+    /// What is indicated is so already: who acts on the indication finds nothing as it was.
+    fn the_indication_comes_after_the_change(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let flow = Flow::new(1, 2, 0x50).add(&a, &b);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (keep, acts) = (seen.clone(), Acts::new(&a, flow));
+        let state = acts.0.clone();
+        bench.lab.on_call(move |call| {
+            if call.function == "NdisMIndicateStatusEx" && call.handler == Some("MiniportOidRequest") {
+                let packet = state.lock().unwrap().as_mut().map(|(a, flow)| (a.clone(), flow.next(b"a packet of the flow")));
+                let Some((sender, packet)) = packet else { return };
+                let sent = std::thread::spawn(move || sender.send(&[packet]).unwrap()[0].status).join().unwrap();
+                keep.lock().unwrap().push(status(sent));
+            }
+        });
+        for value in [1, 3, 3, 1, 4] {
+            set(&a, offload_parameters(&[(IPSEC_V2_IPV4, value)]));
+        }
+        let [sent, failed] = [NDIS_STATUS_SUCCESS, NDIS_STATUS_FAILURE].map(status);
+        assert_eq!(*seen.lock().unwrap(), [&failed, &sent, &sent, &failed, &sent].map(String::clone));
+        let received = b.wait_received(3, std::time::Duration::from_secs(5)).unwrap();
+        assert!(received.iter().all(|received| slot_1(received) == control::CRYPTO_DONE));
     }
 
     /// Switched off in the middle of a chain: what went out before was protected, what comes after it fails.
