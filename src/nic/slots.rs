@@ -1,4 +1,8 @@
 //! The SA slots: [`sa_table::SaTable`] of [`Sa`]s, with the NIC's words for it.
+//!
+//! An [`Sa`] owns its key. It is moved in once ([`Slots::add`]) and dropped where it lies, by the table, after every [`Reader`] that could
+//! have found it has left; what a reader finds borrows it, so nothing here can be kept longer. `docs/freed-keys.md` has the whole
+//! argument why no packet touches a key that was freed, and why a DELETE_SA does not say so too early.
 
 use core::{
     net::Ipv4Addr,
