@@ -233,6 +233,22 @@ on_both! {
         flow.works(&a, &b);
     }
 
+    /// An inbound SA protects no packet, though it has the very addresses, SPI and key; nor is an outbound one found by what comes in.
+    fn each_direction_by_itself(bench) {
+        let (a, b) = (bench.station(1), bench.station(2));
+        let mut flow = Flow::new(1, 2, 0x1800);
+        flow.handle = add(&a, &flow.parameters(true));
+        flow.is_refused(&a, &b);
+        assert_eq!(table(&a).1[0].packets, 0);
+        delete(&a, &[flow.handle]);
+        flow.handle = add(&a, &flow.parameters(false));
+        let outbound = add(&b, &flow.parameters(false));
+        assert_eq!(slot_1(&flow.carry(&a, &b)), 0, "as it came");
+        delete(&b, &[outbound]);
+        flow.inbound = add(&b, &flow.parameters(true));
+        flow.works(&a, &b);
+    }
+
     /// An inbound SA with the SPI and destination of another is refused, and the first one stays as it was.
     fn duplicates(bench) {
         let (a, b) = (bench.station(1), bench.station(2));
