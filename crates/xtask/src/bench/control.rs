@@ -59,6 +59,8 @@ impl Figures {
 /// # Errors
 /// [`Failure::Failed`] if the benchmark ends badly, [`Failure::Cannot`] if a file cannot be read or written.
 pub fn measure(steps: &Steps, image: Option<PathBuf>, out: Option<PathBuf>) -> Outcome {
+    // Before the benchmark loads the machine itself.
+    let machine = Machine::look();
     let file = driver::target_folder().join("bench-driver.json");
     let mut command = driver::cargo();
     command.args(["bench", "--package", "ipsecnic", "--bench", "driver", "--profile", "lab"]);
@@ -73,7 +75,7 @@ pub fn measure(steps: &Steps, image: Option<PathBuf>, out: Option<PathBuf>) -> O
     println!("{}", body(&figures));
     if let Some(folder) = out {
         let page = folder.join("bench-driver.md");
-        write(&page, &markdown(&figures, &Machine::look().describe()))?;
+        write(&page, &markdown(&figures, &machine.describe()))?;
         steps.say(format_args!("wrote {}", page.display()));
     }
     Ok(())
