@@ -217,6 +217,7 @@ fn reasons_come_with_their_data_in_a_rehearsal_too() {
         // The machine goes on.
         adapter.pause().unwrap();
         adapter.halt(HaltAction::DeviceStopped).unwrap();
+        // SAFETY: it runs in the driver's unload handler, and the turn keeps the records from other tests.
         mini::at_unload(|| unsafe { deregister() });
         driver.unload().unwrap();
         lab.assert_clean();

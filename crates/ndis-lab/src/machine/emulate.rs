@@ -51,7 +51,7 @@ pub(super) fn decode(bytes: [u8; 4]) -> Option<(Instruction, i64)> {
 }
 
 /// Registers of a signal's context, in the order of the processor's numbers.
-const GENERAL: [c_int; 16] = [
+pub(super) const GENERAL: [c_int; 16] = [
     libc::REG_RAX,
     libc::REG_RCX,
     libc::REG_RDX,

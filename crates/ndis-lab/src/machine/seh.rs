@@ -90,29 +90,11 @@ impl Context {
     /// Takes over the registers of a signal.
     #[cfg(target_os = "linux")]
     pub(super) fn set(&mut self, from: &libc::mcontext_t) {
-        const GENERAL: [libc::c_int; 16] = [
-            libc::REG_RAX,
-            libc::REG_RCX,
-            libc::REG_RDX,
-            libc::REG_RBX,
-            libc::REG_RSP,
-            libc::REG_RBP,
-            libc::REG_RSI,
-            libc::REG_RDI,
-            libc::REG_R8,
-            libc::REG_R9,
-            libc::REG_R10,
-            libc::REG_R11,
-            libc::REG_R12,
-            libc::REG_R13,
-            libc::REG_R14,
-            libc::REG_R15,
-        ];
         let value = |register: libc::c_int| {
             usize::try_from(register).map_or(0, |register| from.gregs[register].cast_unsigned())
         };
         self.flags = CONTEXT_FULL;
-        self.general = GENERAL.map(value);
+        self.general = super::emulate::GENERAL.map(value);
         self.rip = value(libc::REG_RIP);
         self.eflags = (value(libc::REG_EFL) & 0xffff_ffff) as u32;
         // SAFETY: the host gives every signal of x86-64 its floating-point state; null is checked all the same.

@@ -73,8 +73,16 @@ impl World {
         unsafe { self.waiting.push(NonNull::from(&self.requests[number])) }
     }
 
-    fn happen(&self, condition: usize) {
+    /// What DELETE_SA does: the requests are added, and then looked for.
+    fn add_and_complete(&self, numbers: &[usize]) {
+        numbers.iter().for_each(|&number| self.add(number));
+        self.complete();
+    }
+
+    /// What the last packet does: the condition becomes true, and then who waits for it is looked for.
+    fn happen_and_complete(&self, condition: usize) {
         self.conditions[condition].store(true, Relaxed);
+        self.complete();
     }
 
     fn is_ready(&self, node: NonNull<Request>) -> bool {
@@ -149,68 +157,41 @@ fn model<const N: usize>(conditions: &'static [usize], threads: [fn(&World); N],
 /// DELETE_SA adds itself and looks; the last packet leaves and looks.
 #[test]
 fn what_happens_before_a_look_is_found() {
-    let add = |world: &World| {
-        world.add(0);
-        world.complete();
-    };
-    let happen = |world: &World| {
-        world.happen(0);
-        world.complete();
-    };
-    model(&[0], [add, happen], World::assert_all_ended);
+    let threads =
+        [|world: &World| world.add_and_complete(&[0]), |world: &World| world.happen_and_complete(0)];
+    model(&[0], threads, World::assert_all_ended);
 }
 
-/// Two packets end one request each, while a third one is added.
+/// Two packets end one request each, while both are added.
 #[test]
 fn each_look_counts() {
-    let add = |world: &World| {
-        world.add(0);
-        world.add(1);
-        world.complete();
-    };
-    let first = |world: &World| {
-        world.happen(0);
-        world.complete();
-    };
-    let second = |world: &World| {
-        world.happen(1);
-        world.complete();
-    };
-    model(&[0, 1], [add, first, second], World::assert_all_ended);
+    let threads = [
+        |world: &World| world.add_and_complete(&[0, 1]),
+        |world: &World| world.happen_and_complete(0),
+        |world: &World| world.happen_and_complete(1),
+    ];
+    model(&[0, 1], threads, World::assert_all_ended);
 }
 
 /// Two add at once what one packet ends.
 #[test]
 fn two_add() {
-    let first = |world: &World| {
-        world.add(0);
-        world.complete();
-    };
-    let second = |world: &World| {
-        world.add(1);
-        world.complete();
-    };
-    let happen = |world: &World| {
-        world.happen(0);
-        world.complete();
-    };
-    model(&[0, 0], [first, second, happen], World::assert_all_ended);
+    let threads = [
+        |world: &World| world.add_and_complete(&[0]),
+        |world: &World| world.add_and_complete(&[1]),
+        |world: &World| world.happen_and_complete(0),
+    ];
+    model(&[0, 0], threads, World::assert_all_ended);
 }
 
 /// A cancellation of one request, while the other one becomes ready: both end, each once, whoever has the baton.
 #[test]
 fn a_cancellation_pays_what_it_owes() {
     let add = |world: &World| {
-        world.add(0);
-        world.add(1);
-        world.complete();
+        world.add_and_complete(&[0, 1]);
         world.cancel(0);
     };
-    let happen = |world: &World| {
-        world.happen(1);
-        world.complete();
-    };
-    model(&[0, 1], [add, happen], World::assert_all_ended);
+    model(&[0, 1], [add, |world: &World| world.happen_and_complete(1)], World::assert_all_ended);
 }
 
 /// A cancellation waits for a look that has nothing to do with it: it does not miss the request because of that.
@@ -223,38 +204,30 @@ fn a_cancellation_finds_its_request() {
         world.end(node);
         world.complete();
     };
-    let look = |world: &World| world.complete();
-    model(&[0], [add, look, look], World::assert_all_ended);
+    model(&[0], [add, World::complete, World::complete], World::assert_all_ended);
 }
 
 /// A reset ends what was added before; what comes later ends by its own look.
 #[test]
 fn a_reset_against_additions_and_looks() {
     let add = |world: &World| {
-        world.add(0);
-        world.complete();
-        world.add(1);
-        world.complete();
+        world.add_and_complete(&[0]);
+        world.add_and_complete(&[1]);
     };
-    let abort = |world: &World| world.abort();
     let last = |world: &World| {
         world.abort();
         world.assert_all_ended();
     };
-    model(&[0, 0], [add, abort], last);
+    model(&[0, 0], [add, World::abort], last);
 }
 
 /// A reset that gives the baton back leaves nobody's look undone.
 #[test]
 fn a_reset_overlooks_nothing() {
-    let add = |world: &World| {
-        world.add(0);
-        world.complete();
-    };
-    let happen = |world: &World| {
-        world.happen(0);
-        world.complete();
-    };
-    let abort = |world: &World| world.abort();
-    model(&[0], [add, happen, abort], World::assert_all_ended);
+    let threads = [
+        |world: &World| world.add_and_complete(&[0]),
+        |world: &World| world.happen_and_complete(0),
+        World::abort,
+    ];
+    model(&[0], threads, World::assert_all_ended);
 }
